@@ -1,0 +1,1 @@
+"""Launch files, recording, replay, reports and the verbs of the exo command."""

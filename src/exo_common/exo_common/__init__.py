@@ -1,0 +1,1 @@
+"""What every exo package needs once: errors, parameters, sessions, artefacts, frames, bags."""

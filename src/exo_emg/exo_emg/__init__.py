@@ -1,0 +1,1 @@
+"""Muscle signals to calibrated envelopes."""

@@ -1,0 +1,1 @@
+"""The safety envelope, its state machine and the supervisor."""

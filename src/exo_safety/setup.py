@@ -1,0 +1,18 @@
+from setuptools import find_packages, setup
+
+PACKAGE = "exo_safety"
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    description="The safety envelope, its state machine and the supervisor",
+    license="Apache-2.0",
+    packages=find_packages(exclude=["test"]),
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (f"share/{PACKAGE}", ["package.xml"]),
+    ],
+    install_requires=["setuptools"],
+    zip_safe=True,
+    entry_points={"console_scripts": []},
+)

@@ -1,0 +1,1 @@
+"""The wearer's neuro-musculoskeletal twin: inverse, forward, live."""
