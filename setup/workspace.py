@@ -22,6 +22,11 @@ from contextlib import contextmanager
 SYSTEM_COMMANDS = {"g++": "g++", "cmake": "cmake", "make": "make"}
 SYSTEM_LIBRARIES = {"libGLESv2.so.2": "libgles2", "libEGL.so.1": "libegl1"}
 
+# What the install space's setup.bash changes and a run needs.
+PATH_VARIABLES = (
+    "AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "COLCON_PREFIX_PATH", "LD_LIBRARY_PATH", "PYTHONPATH",
+)  # fmt: skip
+
 # Files that decide whether colcon has to run again: Python sources are symlinked
 # into the install space and need no build.
 BUILD_INPUTS = (
@@ -44,9 +49,9 @@ class Workspace:
         self.install = os.path.join(self.home, "install")
         self.python = os.path.join(self.venv, "bin", "python")
         # A sourced ROS 2 installation replaces the ROS wheels.
-        self.system_ros = bool(os.environ.get("AMENT_PREFIX_PATH")) and not os.environ[
-            "AMENT_PREFIX_PATH"
-        ].startswith(self.home)
+        self.system_ros = bool(os.environ.get("AMENT_PREFIX_PATH")) and not os.environ["AMENT_PREFIX_PATH"].startswith(
+            self.home
+        )
 
     # ---------------------------------------------------------------- steps
 
@@ -77,14 +82,10 @@ class Workspace:
 
     def _system_packages(self) -> None:
         missing = [p for c, p in SYSTEM_COMMANDS.items() if shutil.which(c) is None]
-        cache = subprocess.run(
-            ["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=False
-        ).stdout
+        cache = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=False).stdout
         missing += [p for library, p in SYSTEM_LIBRARIES.items() if library not in cache]
         version = "python%d.%d" % sys.version_info[:2]
-        if subprocess.run(
-            [sys.executable, "-c", "import ensurepip, venv"], capture_output=True
-        ).returncode:
+        if subprocess.run([sys.executable, "-c", "import ensurepip, venv"], capture_output=True).returncode:
             missing.append(f"{version}-venv")
         header = subprocess.run(
             [sys.executable, "-c", "import sysconfig;print(sysconfig.get_paths()['include'])"],
@@ -97,14 +98,10 @@ class Workspace:
         command = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
         if os.geteuid() == 0:
             prefix: list[str] = []
-        elif shutil.which("sudo") and not subprocess.run(
-            ["sudo", "-n", "true"], capture_output=True
-        ).returncode:
+        elif shutil.which("sudo") and not subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode:
             prefix = ["sudo", "-n"]
         else:
-            raise SetupError(
-                "system packages are missing; run this and try again: sudo " + " ".join(command)
-            )
+            raise SetupError("system packages are missing; run this and try again: sudo " + " ".join(command))
         environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
         self._call([*prefix, "apt-get", "update"], "system", environment)
         self._call([*prefix, *command], "system", environment)
@@ -144,9 +141,7 @@ class Workspace:
             with open(os.path.join(self.root, "requirements", lock), encoding="utf-8") as file:
                 first = [x for x in file.read().split() if x.startswith(("setuptools=", "wheel="))]
             self._call([*pip, *first], lock)
-        self._call(
-            [*pip, "--no-build-isolation", "-r", os.path.join(self.root, "requirements", lock)], lock
-        )
+        self._call([*pip, "--no-build-isolation", "-r", os.path.join(self.root, "requirements", lock)], lock)
 
     def _colcon(self) -> None:
         environment = self._base_environment()
@@ -170,7 +165,7 @@ class Workspace:
             ["bash", "-c", script], capture_output=True, check=True, env=environment
         ).stdout.decode()
         pairs = dict(item.split("=", 1) for item in listing.split("\0") if "=" in item)
-        keep = {k: v for k, v in pairs.items() if v != os.environ.get(k) and k not in ("_", "SHLVL", "MAKEFLAGS")}
+        keep = {name: pairs[name] for name in PATH_VARIABLES if name in pairs}
         with open(os.path.join(self.home, "environment.json"), "w", encoding="utf-8") as file:
             json.dump(keep, file, indent=1)
 
