@@ -1,3 +1,5 @@
+from glob import glob
+
 from setuptools import find_packages, setup
 
 PACKAGE = "exo_bringup"
@@ -11,8 +13,17 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
+        (f"share/{PACKAGE}/launch", glob("launch/*")),
+        (f"share/{PACKAGE}/config", glob("config/*")),
     ],
     install_requires=["setuptools"],
     zip_safe=True,
-    entry_points={"console_scripts": []},
+    entry_points={
+        "console_scripts": [
+            "recorder = exo_bringup.nodes.recorder:main",
+            "player = exo_bringup.nodes.player:main",
+            "robot_state_publisher = exo_bringup.nodes.robot_state_publisher:main",
+            "view = exo_bringup.nodes.view:main",
+        ]
+    },
 )

@@ -14,5 +14,5 @@ setup(
     ],
     install_requires=["setuptools"],
     zip_safe=True,
-    entry_points={"console_scripts": []},
+    entry_points={"console_scripts": ["policy = exo_controller.nodes.policy:main"]},
 )

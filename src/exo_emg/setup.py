@@ -14,5 +14,5 @@ setup(
     ],
     install_requires=["setuptools"],
     zip_safe=True,
-    entry_points={"console_scripts": []},
+    entry_points={"console_scripts": ["emg_processor = exo_emg.nodes.emg_processor:main"]},
 )

@@ -14,5 +14,10 @@ setup(
     ],
     install_requires=["setuptools"],
     zip_safe=True,
-    entry_points={"console_scripts": []},
+    entry_points={
+        "console_scripts": [
+            "virtual_device = exo_twin.nodes.virtual_device:main",
+            "estimator = exo_twin.nodes.estimator:main",
+        ]
+    },
 )
