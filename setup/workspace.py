@@ -84,7 +84,7 @@ class Workspace:
         missing = [p for c, p in SYSTEM_COMMANDS.items() if shutil.which(c) is None]
         cache = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=False).stdout
         missing += [p for library, p in SYSTEM_LIBRARIES.items() if library not in cache]
-        version = "python%d.%d" % sys.version_info[:2]
+        version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
         if subprocess.run([sys.executable, "-c", "import ensurepip, venv"], capture_output=True).returncode:
             missing.append(f"{version}-venv")
         header = subprocess.run(
@@ -256,8 +256,8 @@ class Workspace:
             with open(path, encoding="utf-8", errors="replace") as file:
                 tail = "".join(file.readlines()[-15:])
             raise SetupError(
-                f"'{os.path.basename(command[0])}' failed in set-up step '{log}'; its last lines follow, "
-                f"all of them are in {os.path.relpath(path, self.root)}; mend the cause and run the same command again.\n{tail}"
+                f"'{os.path.basename(command[0])}' failed in set-up step '{log}'; its last lines follow, all are in "
+                f"{os.path.relpath(path, self.root)}; mend the cause and run the same command again.\n{tail}"
             )
 
     @contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -27,7 +26,7 @@ SOFTWARE = ("mediapipe", "mujoco", "numpy", "opensim", "pose2sim", "scipy")
 
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -62,8 +61,8 @@ def writing(folder: Path, kind: str, wearer: str, inputs: Mapping[str, Path], wa
         previous = folder.with_name(f"{folder.name}.previous")
         if folder.exists():
             shutil.rmtree(previous, ignore_errors=True)
-            os.replace(folder, previous)
-        os.replace(scratch, folder)
+            folder.replace(previous)
+        scratch.replace(folder)
     except OSError as error:
         raise ExoError(
             f"{folder} could not be written ({error.strerror}); free disk space or choose another folder"

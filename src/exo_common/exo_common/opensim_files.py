@@ -81,9 +81,9 @@ def read_trc(path: Path) -> Markers:
     """
     lines = _lines(path)
     try:
-        header = dict(zip(lines[1].split("\t"), lines[2].split("\t"), strict=False))
-        names = tuple(name for name in lines[3].rstrip("\n").split("\t")[2:] if name.strip())
-        units, frames = header["Units"].strip(), int(header["NumFrames"])
+        header = dict(zip(lines[1].split(), lines[2].split(), strict=False))
+        names = tuple(name.strip() for name in lines[3].split("\t")[2:] if name.strip())
+        units, frames = header["Units"], int(header["NumFrames"])
     except (IndexError, KeyError, ValueError):
         raise ExoError(f"{path} is not a TRC file (its header is damaged); export it again") from None
     if units not in UNITS_TO_M:

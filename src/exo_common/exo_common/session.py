@@ -100,7 +100,8 @@ def load(folder: Path) -> Session:
     for i, camera in enumerate(session.cameras):
         if not camera.video or not session.video(camera).is_file():
             raise ExoError(
-                f"{path}: cameras[{i}].video '{camera.video}' is not a file in {folder}; copy the video there or correct the name"
+                f"{path}: cameras[{i}].video '{camera.video}' is not a file in {folder}; "
+                "copy the video there or correct the name"
             )
     return session
 
