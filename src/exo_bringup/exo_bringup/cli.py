@@ -1,0 +1,176 @@
+"""The verbs behind ./exo."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from exo_common.errors import ExoError
+from rich.console import Console
+
+# Exit codes: 0 done, 1 a test or check failed, 2 bad input, 130 interrupted.
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def root() -> Path:
+    """The checkout that ./exo runs in."""
+    return Path(os.environ["EXO_ROOT"])
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """Personalise from a real walking video, run the live graph, write report.html."""
+    from exo_bringup.demo import run
+
+    run(arguments.out or root() / "out" / "demo", arguments.seconds)
+    return 0
+
+
+def personalise(arguments: argparse.Namespace) -> int:
+    """A session folder in, a twin and a controller out (both inside the session folder)."""
+    from exo_common.session import load
+
+    from exo_bringup.personalise import personalise as work
+    from exo_bringup.progress import Stages
+
+    stages = Stages()
+    result = work(load(arguments.session), stages)
+    for warning in result.warnings:
+        stages.console.print(f"  note: {warning}", style="yellow", highlight=False)
+    print(f"twin: {result.twin}\ncontroller: {result.controller}")
+    return 0
+
+
+def launch(arguments: argparse.Namespace) -> int:
+    """Run a ROS 2 launch file of a package with the small runner."""
+    from exo_bringup.launch_runner import main as work
+
+    return work([arguments.package, arguments.file, *arguments.arguments])
+
+
+def record(arguments: argparse.Namespace) -> int:
+    """Record every topic of the running graph until Ctrl-C."""
+    folder = arguments.folder or root() / "out" / "bags" / "recording"
+    command = [sys.executable, "-m", "exo_bringup.nodes.recorder", "--ros-args", "-p", f"folder:={folder}"]
+    return _child(command)
+
+
+def replay(arguments: argparse.Namespace) -> int:
+    """Play a bag back through the twin estimator and compare with what was recorded."""
+    from exo_bringup.replay import replay_and_compare
+
+    text, good = replay_and_compare(arguments.bag, arguments.twin, arguments.rate)
+    print(text)
+    return 0 if good else 1
+
+
+def view(arguments: argparse.Namespace) -> int:
+    """Serve a web page of the running graph on this machine only."""
+    twin = arguments.twin or latest_twin()
+    command = [sys.executable, "-m", "exo_bringup.nodes.view", "--ros-args", "-p", f"twin:={twin}"]
+    return _child([*command, "-p", f"port:={arguments.port}"])
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """Measure, print a table, write benchmarks/results/<name>.json."""
+    folder = root() / "benchmarks"
+    known = sorted(p.stem.removeprefix("bench_") for p in folder.glob("bench_*.py"))
+    if arguments.name not in known:
+        raise ExoError(f"there is no bench '{arguments.name}'; known benches are {', '.join(known)}")
+    return _child([sys.executable, str(folder / f"bench_{arguments.name}.py"), *arguments.arguments])
+
+
+def test(arguments: argparse.Namespace) -> int:
+    """Lint, type-check and test everything; extra arguments go to pytest."""
+    checks = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"])
+    if not arguments.pytest:
+        for check in checks:
+            code = _child([sys.executable, "-m", *check])
+            if code:
+                return code
+    if arguments.types:
+        return 0
+    return _child([sys.executable, "-m", "pytest", *arguments.pytest])
+
+
+def latest_twin() -> Path:
+    """The twin of the newest demo.
+
+    Raises
+    ------
+    ExoError : if no demo has been run.
+    """
+    twin = root() / "out" / "demo" / "latest" / "session" / "twin"
+    if not twin.is_dir():
+        raise ExoError("no twin was given and no demo has been run; give a twin folder or run ./exo demo first")
+    return twin
+
+
+def _child(command: Sequence[str]) -> int:
+    """Run a command in the checkout; Ctrl-C reaches it through the terminal, we wait for its clean end."""
+    process = subprocess.Popen(command, cwd=root())
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        return process.wait()
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, one subcommand per verb."""
+    main = argparse.ArgumentParser(prog="./exo")
+    verbs = main.add_subparsers(dest="verb", required=True)
+
+    def verb(work: Callable[[argparse.Namespace], int], name: str | None = None) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name or work.__name__, help=work.__doc__, description=work.__doc__)
+        sub.set_defaults(work=work)
+        return sub
+
+    sub = verb(demo)
+    sub.add_argument("--out", type=Path, help="folder of the results (default: out/demo)")
+    sub.add_argument("--seconds", type=float, default=30.0, help="length of the live run (default: 30, at least 20)")
+    sub = verb(personalise)
+    sub.add_argument("session", type=Path, help="a folder with session.yaml")
+    sub = verb(launch)
+    sub.add_argument("package")
+    sub.add_argument("file")
+    sub.add_argument("arguments", nargs=argparse.REMAINDER, metavar="argument:=value")
+    sub = verb(record)
+    sub.add_argument("folder", type=Path, nargs="?", help="the bag to write (default: out/bags/recording)")
+    sub = verb(replay)
+    sub.add_argument("bag", type=Path)
+    sub.add_argument("--twin", type=Path, required=False, help="twin folder (default: the one recorded beside the bag)")
+    sub.add_argument("--rate", type=float, default=1.0, help="speed of the replay (default: 1)")
+    sub = verb(view)
+    sub.add_argument("--twin", type=Path, help="twin folder (default: the newest demo's)")
+    sub.add_argument("--port", type=int, default=8080)
+    sub = verb(bench)
+    sub.add_argument("name")
+    sub.add_argument("arguments", nargs=argparse.REMAINDER)
+    sub = verb(test)
+    sub.add_argument("--types", action="store_true", help="lint and type-check only")
+    sub.add_argument("pytest", nargs=argparse.REMAINDER, help="arguments for pytest: run only these, no lint")
+    return main
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; bad input becomes one sentence."""
+    chosen = parser().parse_args(arguments)
+    try:
+        return int(chosen.work(chosen))
+    except ExoError as error:
+        Console(stderr=True, soft_wrap=True).print(f"exo: {error}", style="red", highlight=False, markup=False)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("exo: interrupted; earlier results are kept", file=sys.stderr)
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

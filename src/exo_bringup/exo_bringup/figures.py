@@ -1,0 +1,133 @@
+"""Figures of the report: one visual language, colour-blind safe (Okabe and Ito 2008), as inline SVG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from exo_twin.twin import Gait
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from exo_bringup.analysis import HIP_MUSCLES, Recording
+
+LEFT, RIGHT = "#0072B2", "#D55E00"
+WITHOUT, WITH = "#666666", "#009E73"
+SIDES = {"l": ("left", LEFT), "r": ("right", RIGHT)}
+JOINTS = {"hip_flexion": "Hip flexion", "knee_angle": "Knee flexion", "ankle_angle": "Ankle dorsiflexion"}
+MUSCLES = {"GLU": "Gluteals", "HFL": "Hip flexors", "HAM": "Hamstrings", "RF": "Rectus femoris"}
+LEVELS = ("disarmed", "armed", "gated", "tripped")
+CYCLE = np.linspace(0.0, 100.0, 101)
+
+plt.rcParams.update(
+    {
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 10,
+        "axes.titleweight": "bold",
+        "legend.frameon": False,
+        "svg.fonttype": "none",
+    }
+)
+
+
+def joint_angles(gait: Gait, recording: Recording) -> str:
+    """Hip, knee and ankle over the gait cycle: from video beside the simulated twin's, both legs."""
+    figure, axes = plt.subplots(2, 3, figsize=(9.5, 5.0), sharex=True)
+    for row, (side, (name, colour)) in zip(axes, SIDES.items(), strict=True):
+        for axis, (joint, title) in zip(row, JOINTS.items(), strict=True):
+            coordinate = f"{joint}_{side}"
+            mean, sd = np.rad2deg(gait.curves[coordinate]), np.rad2deg(gait.curves_sd[coordinate])
+            axis.fill_between(CYCLE, mean - sd, mean + sd, color=colour, alpha=0.2, lw=0)
+            axis.plot(CYCLE, mean, color=colour, lw=2, label="video, mean ± SD")
+            twin = np.rad2deg(recording.unassisted.mean[coordinate])
+            if side == "r":
+                # The recording is cut at left heel strikes; the right leg's own cycle starts later.
+                shift = round(100 * (1.0 - gait.phase_offset_right) % 100)
+                twin = np.roll(twin[:-1], -shift)
+                twin = np.append(twin, twin[0])
+            axis.plot(CYCLE, twin, color="black", lw=1, ls="--", label="twin, simulated")
+            axis.set_title(f"{title}, {name}")
+            axis.axhline(0, color="0.85", lw=0.8, zorder=0)
+        row[0].set_ylabel("deg")
+        row[0].legend(loc="best", fontsize=8)
+    for axis in axes[1]:
+        axis.set_xlabel("gait cycle of that leg, %")
+    return _svg(figure)
+
+
+def assistance(recording: Recording) -> str:
+    """Exo torque and hip muscle activation over the cycle, without and with help."""
+    figure, axes = plt.subplots(2, 5, figsize=(9.5, 4.6), sharex=True)
+    for row, (side, (name, _)) in zip(axes, SIDES.items(), strict=True):
+        for colour, condition, label in (
+            (WITHOUT, recording.unassisted, "without"),
+            (WITH, recording.assisted, "with"),
+        ):
+            _band(row[0], condition.mean[f"torque_{side}"], condition.sd[f"torque_{side}"], colour, label)
+            for axis, muscle in zip(row[1:], HIP_MUSCLES, strict=True):
+                key = f"{muscle}_{side}"
+                _band(axis, condition.mean[key], condition.sd[key], colour, label)
+                axis.set_ylim(bottom=0)
+                axis.set_title(MUSCLES[muscle])
+        row[0].set_title("Exo torque, Nm")
+        row[0].set_ylabel(f"{name} side")
+        row[0].axhline(0, color="0.85", lw=0.8, zorder=0)
+    axes[0, 0].legend(fontsize=8)
+    for axis in axes[1]:
+        axis.set_xlabel("left cycle, %")
+    return _svg(figure)
+
+
+def timeline(recording: Recording) -> str:
+    """Hip angles, applied torque and safety level over the whole run."""
+    figure, axes = plt.subplots(3, 1, figsize=(9.5, 4.6), sharex=True, height_ratios=(2, 2, 1))
+    for side, (name, colour) in SIDES.items():
+        axes[0].plot(
+            recording.truth.time,
+            np.rad2deg(recording.truth.column(f"hip_flexion_{side}")),
+            color=colour,
+            lw=0.8,
+            label=name,
+        )
+        axes[1].plot(recording.torque.time, recording.torque.column(f"torque_{side}"), color=colour, lw=0.8)
+    axes[0].set_ylabel("hip flexion, deg")
+    axes[0].legend(loc="upper right", ncols=2, fontsize=8)
+    axes[1].set_ylabel("exo torque, Nm")
+    axes[2].step(recording.level.time, recording.level.column("level"), color="black", lw=1.2, where="post")
+    axes[2].set_yticks(range(len(LEVELS)), LEVELS)
+    axes[2].set_ylim(-0.3, len(LEVELS) - 0.7)
+    axes[2].set_xlabel("time, s")
+    return _svg(figure)
+
+
+def stage_times(seconds: Mapping[str, float]) -> str:
+    """How long each stage took."""
+    figure, axis = plt.subplots(figsize=(9.5, 0.35 * len(seconds) + 0.6))
+    names = list(seconds)[::-1]
+    bars = axis.barh(names, [seconds[n] for n in names], color=LEFT, height=0.6)
+    axis.bar_label(bars, fmt="%.1f s", padding=3)
+    axis.set_xlabel("s")
+    axis.margins(x=0.12)
+    return _svg(figure)
+
+
+def _band(axis: Axes, mean: np.ndarray, sd: np.ndarray, colour: str, label: str) -> None:
+    axis.fill_between(CYCLE, mean - sd, mean + sd, color=colour, alpha=0.2, lw=0)
+    axis.plot(CYCLE, mean, color=colour, lw=1.5, label=label)
+
+
+def _svg(figure: Figure) -> str:
+    figure.tight_layout()
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

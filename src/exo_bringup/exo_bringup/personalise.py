@@ -1,0 +1,95 @@
+"""From a session to a twin and a controller: capture, inverse analysis, compilation, assistance profile."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+from exo_capture.monocular import Capture, capture_sagittal
+from exo_capture.weights import model_path
+from exo_common.artefact import writing
+from exo_common.errors import ExoError
+from exo_common.opensim_files import write_trc
+from exo_common.session import FILE, Session
+
+from exo_bringup.progress import Stages
+
+
+@dataclasses.dataclass(frozen=True)
+class Personalisation:
+    """What came out of a session, all of it inside the session folder."""
+
+    capture: Capture
+    keypoints: Path
+    twin: Path
+    controller: Path
+    warnings: list[str]
+
+
+def personalise(session: Session, stages: Stages) -> Personalisation:
+    """Run a session through capture, twin and controller.
+
+    Writes `capture/`, `twin/` and `controller/` into the session folder, each
+    whole or not at all.
+
+    Raises
+    ------
+    ExoError : with the cause and the cure; finished stages are kept.
+    """
+    from exo_controller.build import build_controller
+    from exo_twin.inverse.build import build_twin
+
+    if len(session.cameras) != 1:
+        raise ExoError(
+            f"{session.folder / FILE} lists {len(session.cameras)} cameras; "
+            "list one sagittal camera, several are not supported yet"
+        )
+    camera, wearer = session.cameras[0], session.wearer
+    video = session.video(camera)
+    inputs = {FILE: session.folder / FILE, camera.video: video}
+    warnings: list[str] = []
+    with stages.stage("pose and keypoints from video") as progress:
+        capture = capture_sagittal(
+            video, wearer.height, model_path(), session.walking.start, session.walking.end, progress
+        )
+        warnings += capture.quality.warnings
+        with writing(session.folder / "capture", "capture", wearer.id, inputs, warnings) as folder:
+            write_trc(folder / "keypoints.trc", capture.markers)
+            capture.quality.save(folder / "quality.yaml")
+    keypoints = session.folder / "capture" / "keypoints.trc"
+    with stages.stage("twin: scaling, inverse kinematics, walker") as progress:
+        twin = build_twin(capture, wearer, session.folder / "twin", inputs, warnings, progress)
+    with stages.stage("controller: assistance profile") as progress:
+        controller = build_controller(twin, session.folder / "controller")
+    return Personalisation(capture, keypoints, twin, controller, warnings)
+
+
+def demo_session(folder: Path) -> Session:
+    """Make a session of the walking video that the installed sports2d package carries.
+
+    Height and mass are those of the first person in that package's own demo configuration.
+
+    Raises
+    ------
+    ExoError : if the package or its video is missing, or the disk is full.
+    """
+    from importlib.util import find_spec
+
+    from exo_common.session import load
+
+    found = find_spec("Sports2D")
+    video = Path(found.origin).parent / "Demo" / "demo.mp4" if found and found.origin else None
+    if video is None or not video.is_file():
+        raise ExoError("the demo video is missing (package sports2d); delete .exo and run the command again")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(video, folder / "walk.mp4")
+        (folder / FILE).write_text(
+            "wearer: {id: demo, height: 1.65, mass: 55.0, sex: female}\n"
+            "cameras:\n  - {name: side, video: walk.mp4, view: sagittal}\n",
+            encoding="utf-8",
+        )
+    except OSError as error:
+        raise ExoError(f"{folder} could not be written ({error.strerror}); free disk space or use --out") from error
+    return load(folder)

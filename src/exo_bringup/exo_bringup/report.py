@@ -1,0 +1,59 @@
+"""The report: one self-contained HTML file, nothing fetched from anywhere."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from exo_common.errors import ExoError
+from exo_common.session import Wearer
+from exo_twin.twin import Gait
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from exo_bringup import figures
+from exo_bringup.analysis import Recording
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """All a report shows."""
+
+    wearer: Wearer
+    verdict: str
+    pictures: Sequence[bytes]
+    gait: Gait
+    recording: Recording
+    figures: Mapping[str, Any]
+    warnings: Sequence[str]
+    stage_seconds: Mapping[str, float]
+
+
+def write_report(path: Path, contents: Contents) -> None:
+    """Write the report.
+
+    Raises
+    ------
+    ExoError : if the file cannot be written.
+    """
+    environment = Environment(
+        loader=PackageLoader("exo_bringup"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html.j2").render(
+        c=contents,
+        pictures=[base64.b64encode(picture).decode() for picture in contents.pictures],
+        joint_angles=figures.joint_angles(contents.gait, contents.recording),
+        assistance=figures.assistance(contents.recording),
+        timeline=figures.timeline(contents.recording),
+        stage_times=figures.stage_times(contents.stage_seconds),
+    )
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise ExoError(f"{path} could not be written ({error.strerror}); free disk space") from error

@@ -1,0 +1,119 @@
+"""The whole graph over DDS: torque dies with its source, intruders are refused, sides and signs are right."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import rclpy
+from conftest import Demo, Graph, run_graph
+from exo_bringup.analysis import NO_TORQUE_NM
+from exo_common.qos import CONTROL, EVERY_SAMPLE, PUBLISH
+from sensor_msgs.msg import JointState
+from tf2_msgs.msg import TFMessage
+
+from exo_interfaces.msg import HipCommand, SafetyState, TwinState
+
+PUSHING_NM = 1.0
+# Supervisor and device both see silence within 30 ms; the rest is a busy machine's scheduling.
+TO_ZERO_S = 0.25
+
+
+@pytest.fixture
+def graph(demo: Demo) -> Iterator[Graph]:
+    yield from run_graph(demo)
+
+
+def torque(graph: Graph) -> float:
+    return max(abs(t) for t in graph.operator.device.torque_nm)
+
+
+def arm_and_push(graph: Graph) -> None:
+    graph.operator.arm()
+    graph.operator.wait_until(lambda: torque(graph) > PUSHING_NM, "torque at the device", 30.0)
+
+
+@pytest.mark.parametrize("victim", ["policy", "supervisor"])
+def test_torque_dies_with_its_source(graph: Graph, victim: str) -> None:
+    arm_and_push(graph)
+    os.kill(graph.runner.processes[victim], signal.SIGKILL)
+    took = graph.operator.wait_until(lambda: torque(graph) < NO_TORQUE_NM, "zero torque at the device", 5.0)
+    assert took < TO_ZERO_S
+    time.sleep(0.5)
+    assert torque(graph) < NO_TORQUE_NM
+
+
+def test_a_second_writer_of_the_command_topic_is_refused(graph: Graph) -> None:
+    arm_and_push(graph)
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=graph.domain)
+    node = rclpy.create_node("intruder", context=context)
+    try:
+        publisher = node.create_publisher(HipCommand, "/hip_effort_controller/commands", PUBLISH)
+
+        def tripped() -> bool:
+            message = HipCommand(
+                sequence=10**9, arm_session=graph.operator.safety.arm_session, left_nm=5.0, right_nm=5.0
+            )
+            message.header.stamp = node.get_clock().now().to_msg()
+            publisher.publish(message)
+            time.sleep(0.01)
+            return bool(graph.operator.safety.level == SafetyState.TRIPPED)
+
+        graph.operator.wait_until(tripped, "a trip of the supervisor", 10.0)
+        graph.operator.wait_until(lambda: torque(graph) < NO_TORQUE_NM, "zero torque at the device", 5.0)
+        assert "writer" in graph.operator.safety.reason
+        assert graph.operator.device.refused > 0
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown(context=context)
+
+
+@pytest.mark.parametrize(("motion", "lifted", "resting"), [("lift_left", "l", "r"), ("lift_right", "r", "l")])
+def test_lifting_a_thigh_moves_the_right_joint_everywhere(demo: Demo, motion: str, lifted: str, resting: str) -> None:
+    for graph in run_graph(demo, motion=motion):
+        seen: dict[str, dict[str, float]] = {"joints": {}, "twin": {}, "robot_tf": {}, "twin_tf": {}}
+        context = rclpy.Context()
+        rclpy.init(context=context, domain_id=graph.domain)
+        node = rclpy.create_node("watcher", context=context)
+        executor = rclpy.executors.SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+
+        def joints(message: JointState, seen: dict[str, dict[str, float]] = seen) -> None:
+            seen["joints"] = dict(zip(message.name, message.position, strict=True))
+
+        def twin(message: TwinState, seen: dict[str, dict[str, float]] = seen) -> None:
+            seen["twin"] = dict(zip(message.coordinates, message.position, strict=True))
+
+        def tf(message: TFMessage, seen: dict[str, dict[str, float]] = seen) -> None:
+            for transform in message.transforms:
+                frame = transform.child_frame_id
+                if "thigh" in frame:
+                    r = transform.transform.rotation
+                    # Pitch about -y: positive where the thigh swings forward.
+                    pitch = -2.0 * np.arctan2(r.y, r.w)
+                    seen["twin_tf" if frame.startswith("twin/") else "robot_tf"][frame[-1]] = pitch
+
+        node.create_subscription(JointState, "/joint_states", joints, CONTROL)
+        node.create_subscription(TwinState, "/twin/state", twin, CONTROL)
+        node.create_subscription(TFMessage, "/tf", tf, EVERY_SAMPLE)
+        try:
+            deadline = time.monotonic() + 20.0
+            while time.monotonic() < deadline and not (
+                seen["joints"].get(f"hip_flexion_{lifted}", 0.0) > np.deg2rad(25.0)
+                and all(lifted in seen[kind] for kind in ("robot_tf", "twin_tf"))
+                and seen["twin_tf"][lifted] > np.deg2rad(20.0)
+            ):
+                executor.spin_once(timeout_sec=0.1)
+            for kind, key in (("joints", "hip_flexion_"), ("twin", "hip_flexion_"), ("robot_tf", ""), ("twin_tf", "")):
+                up, down = seen[kind][key + lifted], seen[kind][key + resting]
+                assert up > np.deg2rad(20.0), (kind, seen)
+                assert abs(down) < np.deg2rad(15.0), (kind, seen)
+        finally:
+            executor.shutdown()
+            node.destroy_node()
+            rclpy.try_shutdown(context=context)

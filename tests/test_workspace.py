@@ -1,0 +1,80 @@
+"""The set-up does only what changed, resumes where it stopped, and explains what is missing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "setup"))
+
+import workspace  # noqa: E402
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> workspace.Workspace:
+    (tmp_path / ".exo" / "stamps").mkdir(parents=True)
+    (tmp_path / "run.lock").write_text("a==1\n")
+    return workspace.Workspace(str(tmp_path))
+
+
+def test_a_step_runs_again_only_when_its_inputs_change(space: workspace.Workspace) -> None:
+    runs: list[int] = []
+
+    def step() -> None:
+        space._step("run", ["run.lock"], lambda: runs.append(1))
+
+    step()
+    step()
+    assert len(runs) == 1
+    (Path(space.root) / "run.lock").write_text("a==2\n")
+    step()
+    assert len(runs) == 2
+
+
+def test_an_interrupted_step_runs_again(space: workspace.Workspace) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        space._step("run", ["run.lock"], interrupted)
+    runs: list[int] = []
+    space._step("run", ["run.lock"], lambda: runs.append(1))
+    assert runs == [1]
+
+
+def test_a_failing_tool_is_named_with_its_last_words(space: workspace.Workspace) -> None:
+    with pytest.raises(workspace.SetupError, match=r"'bash' failed in set-up step 'run'(.|\n)*no such wheel"):
+        space._call(["bash", "-c", "echo no such wheel; exit 1"], "run")
+
+
+def test_missing_system_packages_become_one_command(
+    space: workspace.Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workspace, "SYSTEM_COMMANDS", {"no-such-compiler": "g++"})
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(workspace.shutil, "which", lambda name: None)
+    with pytest.raises(workspace.SetupError, match=r"sudo apt-get install -y --no-install-recommends g\+\+"):
+        space._system_packages()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--help"], 0, "not a certified medical device"),
+        (["demo", "--help"], 0, "--seconds"),
+        (["demo", "--seconds", "5"], 2, "outside [20, 3600]"),
+        (["bench", "nothing"], 2, "known benches are"),
+        (["personalise", "/nowhere"], 2, "session.yaml is missing"),
+        (["fly"], 2, "invalid choice"),
+    ],
+)
+def test_the_command_line_answers_in_a_sentence(arguments: list[str], code: int, words: str) -> None:
+    done = subprocess.run([str(ROOT / "exo"), *arguments], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == code
+    assert words.lower() in (done.stdout + done.stderr).lower()
+    assert "Traceback" not in done.stderr
