@@ -87,10 +87,10 @@ def analyse(bag: Path) -> Recording:
     """
     topics = ("/virtual/wearer", "/twin/state", "/device/state", "/safety/state")
     with BagReader(bag) as reader:
-        counts = dict(reader.counts)
+        counts = {name: topic.count for name, topic in reader.topics.items()}
         collected: dict[str, list[Any]] = {topic: [] for topic in topics}
-        for topic, message, _ in reader.messages(topics):
-            collected[topic].append(message)
+        for item in reader.messages(topics):
+            collected[item.topic].append(item.message)
     for topic, messages in collected.items():
         if len(messages) < 2:
             raise ExoError(f"{bag} holds no {topic}; record the whole graph with record:=<bag>")
