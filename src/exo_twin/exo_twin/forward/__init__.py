@@ -1,0 +1,1 @@
+"""The forward twin: the wearer simulated."""
