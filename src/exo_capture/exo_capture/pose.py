@@ -1,0 +1,102 @@
+"""The pose estimator behind one small face: an RGB image in, people's landmarks in pixels out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exo_common.errors import ExoError
+
+N_LANDMARKS = 33
+# The detector's and the tracker's confidence below which a person is dropped. Lower than
+# MediaPipe's 0.5, because a wrong candidate is rejected later, a missing one is lost for good.
+MIN_CONFIDENCE = 0.3
+
+
+class PoseEstimator:
+    """MediaPipe's pose landmarker on single images; use it as a context manager.
+
+    Every image is treated on its own: MediaPipe's own tracking between frames
+    sticks to whichever person it found first.
+
+    Parameters
+    ----------
+    model : path of a `.task` bundle.
+    people : at most this many people are returned per image.
+
+    Raises
+    ------
+    ExoError : if the model is missing or is not a pose model.
+    """
+
+    def __init__(self, model: Path, people: int) -> None:
+        if not model.is_file():
+            raise ExoError(f"the pose model {model} is missing; run 'python -m exo_capture.weights {model.parent}'")
+        with _quiet_native_logs():
+            import mediapipe
+            from mediapipe.tasks import python as tasks
+            from mediapipe.tasks.python import vision
+
+            self._image_of: Any = mediapipe.Image
+            self._srgb: Any = mediapipe.ImageFormat.SRGB
+            options = vision.PoseLandmarkerOptions(
+                base_options=tasks.BaseOptions(model_asset_path=str(model)),
+                running_mode=vision.RunningMode.IMAGE,
+                num_poses=people,
+                min_pose_detection_confidence=MIN_CONFIDENCE,
+                min_pose_presence_confidence=MIN_CONFIDENCE,
+            )
+            try:
+                self._landmarker = vision.PoseLandmarker.create_from_options(options)
+                self.detect(np.zeros((64, 64, 3), np.uint8))  # the first image builds the graph, with its log lines
+            except (RuntimeError, ValueError):
+                raise ExoError(f"{model} is not a pose model; delete it and run the set-up again") from None
+
+    def detect(self, image: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """People in one RGB image (h, w, 3).
+
+        Returns
+        -------
+        (people, 33, 3) : x, y in px of this image, and visibility 0..1, which says
+        how likely a landmark is in view, not how accurate it is.
+        """
+        height, width = image.shape[:2]
+        result = self._landmarker.detect(self._image_of(image_format=self._srgb, data=np.ascontiguousarray(image)))
+        people = [[(p.x * width, p.y * height, p.visibility) for p in person] for person in result.pose_landmarks]
+        return np.array(people, dtype=np.float64).reshape(-1, N_LANDMARKS, 3)
+
+    def close(self) -> None:
+        """Free the native graph."""
+        with _quiet_native_logs():
+            self._landmarker.close()
+
+    def __enter__(self) -> PoseEstimator:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@contextmanager
+def _quiet_native_logs() -> Iterator[None]:
+    """Send the process's stderr to nowhere: the C++ side greets on it and offers no switch."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -1,0 +1,150 @@
+"""From pixels of one side view to metres in OpenSim's frame, under a plane assumption.
+
+The walker is taken to move in one vertical plane: x along the way, y up from the
+floor. Depth is not measured; every marker gets the constant depth it has on a
+standing person, so that a 3-D model can be scaled and posed, and only sagittal
+coordinates of the result mean anything.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exo_capture.landmarks import EYES, HEELS, HIPS, MARKERS, SHOULDERS, TOES
+from exo_common.errors import ExoError
+from exo_common.opensim_files import Markers
+
+EYE_HEIGHT_SHARE = 0.936  # of stature (Drillis & Contini 1966, in Winter, table of body segment lengths)
+# The eyes are at standing height only around mid-stance: that share of the frames lies below the upper line.
+UPPER_SHARE = 0.75
+ROBUST_ROUNDS = 20
+ROBUST_TUNING = 0.02  # of the value fitted: deviations beyond this count less
+LEVEL_SPAN = 0.3  # body heights; over a shorter way a trend cannot be told from noise
+
+# Distance of each landmark from the mid-plane, as a share of stature, in the neutral pose of
+# Pose2Sim's model (1.69 m) with its BlazePose markers; arms as hanging down.
+DEPTH_SHARE = {
+    "Nose": 0.0,
+    "Eye": 0.018,
+    "Shoulder": 0.119,
+    "Elbow": 0.130,
+    "Wrist": 0.130,
+    "Hip": 0.062,
+    "Knee": 0.050,
+    "Ankle": 0.057,
+    "Heel": 0.052,
+    "BigToe": 0.054,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """How the picture maps to the walking plane.
+
+    Attributes
+    ----------
+    metre_per_px : (n,) scale at the walker, frame by frame.
+    floor : slope and intercept of the floor line y(x) in the picture, px.
+    direction : +1 if the walker moves to the right of the picture, -1 if to the left.
+    near_side : "l" or "r", the leg nearer to the camera.
+    """
+
+    metre_per_px: NDArray[np.float64]
+    floor: tuple[float, float]
+    direction: int
+    near_side: str
+
+    @property
+    def scale_change(self) -> float:
+        """Largest over smallest scale, minus one."""
+        return float(self.metre_per_px.max() / self.metre_per_px.min() - 1.0)
+
+
+def fit_view(pixels: NDArray[np.float64], stature: float) -> View:
+    """Scale, floor and direction from the walker's own stature.
+
+    The image size of an upright person on a straight way is a linear function of
+    the horizontal image position (1/depth is affine along the projection of a line),
+    so a line is fitted; its level is that of mid-stance, where people stand tallest.
+
+    Parameters
+    ----------
+    pixels : (n, 33, 2) px, NaN where missing.
+    stature : m.
+
+    Raises
+    ------
+    ExoError : if the walker faces against the direction of the walk.
+    """
+    x = np.nanmean(pixels[:, HIPS, 0], axis=1)
+    feet = pixels[:, (*HEELS, *TOES)]
+    complete = np.isfinite(feet).all(axis=(1, 2)) & np.isfinite(pixels[:, EYES]).all(axis=(1, 2)) & np.isfinite(x)
+    rows = np.flatnonzero(complete)
+    lowest = feet[rows, np.argmax(feet[rows, :, 1], axis=1)]
+    slope, intercept = _robust_line(lowest[:, 0], lowest[:, 1], np.ptp(x[rows]))
+    floor_y = slope * x[rows] + intercept
+    eyes = floor_y - pixels[rows][:, EYES, 1].mean(axis=1)
+    gradient, level = _robust_line(x[rows], eyes, np.ptp(x[rows]))
+    level += float(np.quantile(eyes - (gradient * x[rows] + level), UPPER_SHARE))
+    known = np.isfinite(x)
+    eye_height = gradient * np.interp(np.arange(len(x)), np.flatnonzero(known), x[known]) + level
+    direction = 1 if x[known][-1] > x[known][0] else -1
+    toes_ahead = direction * np.nanmedian(pixels[:, TOES, 0] - pixels[:, HEELS, 0])
+    if toes_ahead < 0.0:
+        raise ExoError(
+            "the walker's toes point against the way she walks (walking backwards, or a video played in reverse); "
+            "give a video of walking forwards"
+        )
+    return View(EYE_HEIGHT_SHARE * stature / eye_height, (slope, intercept), direction, "r" if direction > 0 else "l")
+
+
+def to_markers(pixels: NDArray[np.float64], time: NDArray[np.float64], view: View, stature: float) -> Markers:
+    """Markers in OpenSim's frame (x along the walk, y up from the floor, z right), m.
+
+    The walker's way is the sum of her steps in the picture, each at the scale of its
+    frame, so that the way does not stretch as she comes nearer.
+    """
+    hip = pixels[:, HIPS].mean(axis=1)
+    step = np.diff(hip[:, 0]) * (view.metre_per_px[1:] + view.metre_per_px[:-1]) / 2.0
+    way = view.direction * np.concatenate([[0.0], np.cumsum(step)])
+    slope, intercept = view.floor
+    position = np.empty((len(pixels), len(MARKERS), 3))
+    for column, (name, landmark) in enumerate(MARKERS.items()):
+        point = pixels[:, landmark]
+        position[:, column, 0] = way + view.direction * (point[:, 0] - hip[:, 0]) * view.metre_per_px
+        position[:, column, 1] = (slope * point[:, 0] + intercept - point[:, 1]) * view.metre_per_px
+        position[:, column, 2] = np.where(np.isfinite(point[:, 0]), depth(name) * stature, np.nan)
+    return Markers(time, tuple(MARKERS), position)
+
+
+def depth(marker: str) -> float:
+    """Assumed depth of a marker as a share of stature; right is positive."""
+    if marker in DEPTH_SHARE:
+        return DEPTH_SHARE[marker]
+    return DEPTH_SHARE[marker[1:]] * (1.0 if marker[0] == "R" else -1.0)
+
+
+def trunk_lean(markers: Markers) -> NDArray[np.float64]:
+    """Forward lean of the line from mid-hip to mid-shoulder, (n,) rad."""
+    names = list(MARKERS.values())
+    hip = markers.position[:, [names.index(i) for i in HIPS]].mean(axis=1)
+    shoulder = markers.position[:, [names.index(i) for i in SHOULDERS]].mean(axis=1)
+    return np.arctan2(shoulder[:, 0] - hip[:, 0], shoulder[:, 1] - hip[:, 1])
+
+
+def _robust_line(x: NDArray[np.float64], y: NDArray[np.float64], size_span: float) -> tuple[float, float]:
+    """Slope and intercept by iteratively reweighted least squares (Cauchy weights); level if the way is short."""
+    weight = np.ones_like(x)
+    scale = np.median(np.abs(y)) * ROBUST_TUNING
+    level = size_span < LEVEL_SPAN * np.median(np.abs(y))
+    slope = intercept = 0.0
+    for _ in range(ROBUST_ROUNDS):
+        if level:
+            intercept = float(np.average(y, weights=weight))
+        else:
+            slope, intercept = (float(v) for v in np.polyfit(x, y, 1, w=np.sqrt(weight)))
+        weight = 1.0 / (1.0 + ((y - slope * x - intercept) / scale) ** 2)
+    return slope, intercept
