@@ -1,0 +1,1 @@
+"""Scaled OpenSim model in, planar MuJoCo walker with a hip exoskeleton out."""

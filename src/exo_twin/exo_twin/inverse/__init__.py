@@ -1,0 +1,1 @@
+"""The inverse twin: from keypoints to a personalised model and its motion."""

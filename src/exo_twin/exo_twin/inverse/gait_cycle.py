@@ -1,0 +1,181 @@
+"""From joint angles over time to the wearer's mean stride."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from exo_common.errors import ExoError
+from exo_common.frames import LEG_COORDINATES, SIDES
+from exo_common.opensim_files import Storage
+from numpy.typing import NDArray
+
+from exo_twin.twin import CURVE_POINTS, Gait
+
+FloatArray = NDArray[np.float64]
+
+# Harmonics kept of a mean stride: 99 % of the power of level walking lies below the sixth (Winter 2009).
+HARMONICS = 8
+# A plausible stride, s; outside it an event was missed or invented.
+STRIDE_LIMITS = (0.5, 3.0)
+# m/s; a pelvis slower than this does not travel (treadmill, or a picture without scale).
+SPEED_RESOLUTION = 0.2
+# Without events, toe-off is where the toe is farthest behind the pelvis (Zeni et al. 2008), sought in this part of a stride.
+TOE_OFF_WINDOW = (0.45, 0.8)
+
+
+def gait_from_motion(
+    coordinates: Storage,
+    strides: Sequence[Mapping[str, Any]],
+    duty_factor: float | None,
+    source: str,
+) -> Gait:
+    """Average the strides of a recording into one closed mean stride per coordinate.
+
+    Parameters
+    ----------
+    coordinates : OpenSim coordinates, degrees or radians by its flag; knee flexion positive.
+    strides : complete strides, each with `side` ("l" or "r", or "left", "right"), `start` and `end` in s.
+    duty_factor : stance as a fraction of the stride, from foot events or :func:`toe_off_fraction`.
+    source : where the motion comes from, in words.
+
+    Returns
+    -------
+    The mean stride. Beside the six leg coordinates its curves hold `pelvis_tilt` (rad),
+    `pelvis_tz` (m, height) and `pelvis_tx_velocity` (m/s) where the recording has them.
+
+    Raises
+    ------
+    ExoError : if a leg has no complete stride, a stride is implausible or lies
+        outside the recording, or a coordinate is missing or not finite.
+    """
+    own = [_stride(entry, coordinates) for entry in strides]
+    by_side = {side: [s for s in own if s["side"] == side] for side in SIDES}
+    for side, word in zip(SIDES, ("left", "right"), strict=True):
+        if not by_side[side]:
+            raise ExoError(
+                f"no complete stride of the {word} leg was found; record at least two strides of each leg in view"
+            )
+    if duty_factor is None or not 0.4 < duty_factor < 0.85:
+        raise ExoError(f"stance is {duty_factor} of the stride, walking's lies in 0.4-0.85; check the foot events")
+    series = _series(coordinates)
+    curves, deviations, rom = {}, {}, {}
+    for name, values in series.items():
+        cycles = np.array([_resample(coordinates.time, values, s) for s in by_side[_side_of(name)]])
+        if not np.all(np.isfinite(cycles)):
+            raise ExoError(f"coordinate '{name}' has gaps inside a stride; leave that stride out")
+        curves[name] = close_curve(cycles.mean(axis=0))
+        deviations[name] = cycles.std(axis=0, ddof=1) if len(cycles) > 1 else np.zeros(CURVE_POINTS)
+        if name in LEG_COORDINATES or name == "pelvis_tilt":
+            rom[name] = round(float(np.rad2deg(np.ptp(cycles, axis=1)).mean()), 1)
+    return Gait(
+        stride_time=float(np.mean([s["end"] - s["start"] for s in own])),
+        speed=_speed(coordinates, own),
+        duty_factor=float(duty_factor),
+        phase_offset_right=_phase_offset(by_side),
+        strides=own,
+        rom_deg=rom,
+        curves=curves,
+        curves_sd=deviations,
+        source=source,
+    )
+
+
+def close_curve(curve: FloatArray, harmonics: int = HARMONICS) -> FloatArray:
+    """A periodic version of a mean stride, (101,) in and out; first and last value are equal.
+
+    The end mismatch is spread evenly over the stride (half at either end), then
+    the curve is cut to its first harmonics.
+    """
+    n = len(curve) - 1
+    ramp = np.linspace(-0.5, 0.5, n + 1)
+    level = curve - (curve[-1] - curve[0]) * ramp
+    spectrum = np.fft.rfft(level[:n])
+    spectrum[harmonics + 1 :] = 0.0
+    closed = np.fft.irfft(spectrum, n)
+    return np.append(closed, closed[0])
+
+
+def toe_off_fraction(
+    time: FloatArray, toe_behind_pelvis: Mapping[str, FloatArray], strides: Sequence[Mapping[str, Any]]
+) -> float | None:
+    """Stance fraction from where each toe is farthest behind the pelvis (Zeni et al. 2008).
+
+    Parameters
+    ----------
+    time : (n,) s.
+    toe_behind_pelvis : side -> (n,) m, toe's forward position minus the pelvis'.
+
+    Returns
+    -------
+    The median over strides; None if no stride tells.
+    """
+    found = []
+    for entry in strides:
+        side = str(entry["side"])[0].lower()
+        phase = (time - float(entry["start"])) / (float(entry["end"]) - float(entry["start"]))
+        inside = (phase >= TOE_OFF_WINDOW[0]) & (phase <= TOE_OFF_WINDOW[1])
+        distance = toe_behind_pelvis[side][inside]
+        if len(distance) and np.any(np.isfinite(distance)):
+            found.append(float(phase[inside][np.nanargmin(distance)]))
+    return float(np.median(found)) if found else None
+
+
+def _stride(entry: Mapping[str, Any], table: Storage) -> dict[str, Any]:
+    side, start, end = str(entry["side"])[0].lower(), float(entry["start"]), float(entry["end"])
+    if side not in SIDES:
+        raise ExoError(f"a stride has side '{entry['side']}'; it must be left or right")
+    if not STRIDE_LIMITS[0] <= end - start <= STRIDE_LIMITS[1]:
+        raise ExoError(
+            f"a stride from {start:.2f} to {end:.2f} s is not walking (0.5-3 s expected); check the heel strikes"
+        )
+    step = float(np.median(np.diff(table.time)))
+    if start < table.time[0] - step or end > table.time[-1] + step:
+        raise ExoError(
+            f"a stride from {start:.2f} to {end:.2f} s lies outside the motion "
+            f"({table.time[0]:.2f}-{table.time[-1]:.2f} s); leave it out"
+        )
+    return {"side": side, "start": start, "end": end}
+
+
+def _series(table: Storage) -> dict[str, FloatArray]:
+    """Curve name -> values over time, rad, m or m/s."""
+    angle = np.deg2rad(1.0) if table.in_degrees else 1.0
+    series = {name: angle * table.column(name) for name in LEG_COORDINATES}
+    if "pelvis_tilt" in table.columns:
+        series["pelvis_tilt"] = angle * table.column("pelvis_tilt")
+    if "pelvis_ty" in table.columns:
+        series["pelvis_tz"] = table.column("pelvis_ty")
+    if "pelvis_tx" in table.columns:
+        series["pelvis_tx_velocity"] = np.gradient(table.column("pelvis_tx"), table.time)
+    return series
+
+
+def _side_of(name: str) -> str:
+    """Whose cycle a curve follows: its own leg's, else the left leg's."""
+    return name[-1] if name in LEG_COORDINATES else SIDES[0]
+
+
+def _resample(time: FloatArray, values: FloatArray, stride: Mapping[str, Any]) -> FloatArray:
+    return np.interp(np.linspace(stride["start"], stride["end"], CURVE_POINTS), time, values)
+
+
+def _speed(table: Storage, strides: Sequence[Mapping[str, Any]]) -> float | None:
+    """Mean forward speed of the pelvis over the strides, m/s; None if it does not travel."""
+    if "pelvis_tx" not in table.columns:
+        return None
+    forward = table.column("pelvis_tx")
+    distance = sum(float(np.diff(np.interp([s["start"], s["end"]], table.time, forward))[0]) for s in strides)
+    speed = distance / sum(s["end"] - s["start"] for s in strides)
+    return float(speed) if speed > SPEED_RESOLUTION else None
+
+
+def _phase_offset(by_side: Mapping[str, Sequence[Mapping[str, Any]]]) -> float:
+    """Right leg's phase when the left one strikes: circular mean over all pairs of strides."""
+    turns = []
+    for left in by_side["l"]:
+        for right in by_side["r"]:
+            duration = 0.5 * (left["end"] - left["start"] + right["end"] - right["start"])
+            turns.append(np.exp(2j * np.pi * (left["start"] - right["start"]) / duration))
+    return float(np.angle(np.mean(turns)) / (2.0 * np.pi) % 1.0)
