@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
@@ -32,7 +34,7 @@ def fill_gaps(series: NDArray[np.float64], rate_hz: float) -> tuple[NDArray[np.f
         known = np.flatnonzero(np.isfinite(series[:, column]))
         if len(known) < 2:
             continue
-        gaps = [(a, b) for a, b in zip(known[:-1], known[1:], strict=True) if 1 < b - a <= longest + 1]
+        gaps = [(a, b) for a, b in itertools.pairwise(known) if 1 < b - a <= longest + 1]
         curve = PchipInterpolator(known, series[known, column])
         for a, b in gaps:
             filled[a + 1 : b, column] = curve(np.arange(a + 1, b))

@@ -10,11 +10,10 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.signal import find_peaks
-
 from exo_common.frames import SIDES
 from exo_common.opensim_files import Markers
+from numpy.typing import NDArray
+from scipy.signal import find_peaks
 
 PROMINENCE_SHARE = 0.4  # of the foot's whole excursion; bumps within a stride have far less
 STRIDE_S = (0.5, 2.5)  # a run is shorter, a stop longer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,7 +47,7 @@ SKELETON = (
     (11, 23),
     (12, 24),
     (23, 24),
-    *((a, b) for leg in (LEG_L, LEG_R) for a, b in zip(leg[:-2], leg[1:-1], strict=True)),
+    *((a, b) for leg in (LEG_L, LEG_R) for a, b in itertools.pairwise(leg[:-1])),
     *((leg[3], leg[4]) for leg in (LEG_L, LEG_R)),
 )
 

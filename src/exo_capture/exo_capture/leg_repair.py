@@ -24,7 +24,7 @@ FIT_HALF_WINDOW_S = 0.2  # a third of a stride, which a cubic follows
 FIT_ORDER = 3
 FIT_ROUNDS = 12
 FIT_TUNING = 0.03  # residual at which a frame starts to lose its vote in the fit
-OUTLIER = 0.055  # about 9 cm on an adult; the estimator's jitter is 0.01-0.02
+OUTLIER = 0.04  # about 6.5 cm on an adult; the jitter of an estimator is 0.01-0.02
 MERGED = 0.04  # left and right nearer than this at every lower joint: both legs on one
 
 

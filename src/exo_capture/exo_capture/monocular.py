@@ -1,8 +1,8 @@
 """One side-view video of a walk in, markers in metres with events and a quality report out.
 
 Two passes of the pose estimator: over the whole picture with several people, to
-find the walker; then over a cut-out along her path, where she is large. After
-that: leg repair, gap filling, filtering, scale from stature, gait events.
+find the walker; then over a cut-out along the walker's path, where the walker is
+large. After that: leg repair, gap filling, filtering, scale from stature, events.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from exo_common.errors import ExoError
+from exo_common.frames import SIDES
+from exo_common.opensim_files import Markers
 from numpy.typing import NDArray
 
-from exo_capture.filtering import fill_gaps, smooth, stretches
+from exo_capture.filtering import fill_gaps, smooth
 from exo_capture.gait_events import GaitEvents, Stride, find_events, spatio_temporal
 from exo_capture.landmarks import BODY, LEG_L, LEG_R
 from exo_capture.leg_repair import Repair, repair_legs
 from exo_capture.path_crop import Path2D, crop_box, pick_walker, walker_path
 from exo_capture.people import Candidates, choose_walker, find_tracks
 from exo_capture.pose import N_LANDMARKS, PoseEstimator
-from exo_capture.quality import FULL_RATE_HZ, NOT_USABLE, Quality, bone_length_cv_pct, judge
+from exo_capture.quality import NOT_USABLE, Quality, bone_length_cv_pct, judge
 from exo_capture.sagittal import View, fit_view, to_markers
 from exo_capture.video import Clip, open_clip, read_frames
-from exo_common.errors import ExoError
-from exo_common.frames import SIDES
-from exo_common.opensim_files import Markers
 
 Progress = Callable[[float, str], None]
 
 PEOPLE = 3  # in the whole picture: the wearer, a bystander, and one false candidate
-PEOPLE_IN_CROP = 2  # a bystander may pass behind her
+PEOPLE_IN_CROP = 2  # a bystander may pass behind
 MAX_BREAK_S = 0.2  # a longer absence ends the usable window
 BORDER = 0.02  # of the body height: a joint this near the edge of the picture is half outside
 MIN_STRIDES = 2
@@ -113,7 +113,7 @@ def capture_sagittal(
         {side: len(events.of(side)) for side in SIDES},
         spatio_temporal(events),
         {
-            "part_used": f"{frame[0] / clip.rate_hz:.2f}-{frame[-1] / clip.rate_hz:.2f} s, frames {frame[0]}-{frame[-1]}",
+            "part_used": f"{markers.time[0]:.2f}-{markers.time[-1]:.2f} s, frames {frame[0]}-{frame[-1]}",
             "direction": "to the right" if view.direction > 0 else "to the left",
             "near_leg": {"l": "left", "r": "right"}[view.near_side],
         },
@@ -137,7 +137,7 @@ def _find_people(clip: Clip, model: Path, report: Progress) -> Candidates:
 
 
 def _follow(clip: Clip, path: Path2D, model: Path, report: Progress) -> NDArray[np.float64]:
-    """Second pass along the walker's path: (n, 33, 2) px, NaN where she was not found."""
+    """Second pass along the walker's path: (n, 33, 2) px, NaN where the walker was not found."""
     seen = np.full((len(path.frame), N_LANDMARKS, 2), np.nan)
     with PoseEstimator(model, PEOPLE_IN_CROP) as estimator:
         part = dataclasses.replace(clip, first=int(path.frame[0]), stop=int(path.frame[-1]) + 1)
@@ -193,7 +193,6 @@ def _figures(
         "frames_in_video": float(clip.count),
         "frames_used": float(len(seen)),
         "frame_rate_hz": clip.rate_hz,
-        "rate_shortfall_pct": max(0.0, 100.0 * (1.0 - clip.rate_hz / FULL_RATE_HZ)),
         "person_found_pct": 100.0 * float(found.mean()),
         "missed_pct": 100.0 * float(1.0 - found.mean()),
         "legs_exchanged_frames": float(repair.exchanged.sum()),

@@ -1,4 +1,4 @@
-"""The second look: a picture cut out along the walker's path, where she is large and nearly alone."""
+"""The second look: a picture cut out along the walker's path, who is large there and nearly alone."""
 
 from __future__ import annotations
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from exo_common.errors import ExoError
 from numpy.typing import NDArray
 
 from exo_capture.landmarks import ANKLES, HIPS, KNEES, NOSE, SHOULDERS, body_height, hip_centre
-from exo_common.errors import ExoError
 
 # Lengths are in body heights of the person in the picture (nose to foot), times in s.
 MAX_GAP_S = 1.0  # a person hidden for longer starts a new track
@@ -59,7 +59,7 @@ class Track:
 
 
 def upright(landmarks: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which of (n, 33, 3) candidates look like an upright person: head over shoulders over hips over knees over feet."""
+    """Which of (n, 33, 3) candidates look upright: head over shoulders over hips over knees over feet."""
     y = landmarks[..., 1]
     levels = [y[:, NOSE], *(y[:, pair].mean(axis=1) for pair in (SHOULDERS, HIPS, KNEES, ANKLES))]
     ordered = np.all(np.diff(np.array(levels), axis=0) > 0.0, axis=0)

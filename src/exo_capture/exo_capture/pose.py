@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from exo_common.errors import ExoError
+from numpy.typing import NDArray
 
 N_LANDMARKS = 33
 # The detector's and the tracker's confidence below which a person is dropped. Lower than
@@ -45,6 +44,8 @@ class PoseEstimator:
             from mediapipe.tasks import python as tasks
             from mediapipe.tasks.python import vision
 
+            # The native side says its last once it has followed the first person through its whole graph.
+            self._settled = False
             self._image_of: Any = mediapipe.Image
             self._srgb: Any = mediapipe.ImageFormat.SRGB
             options = vision.PoseLandmarkerOptions(
@@ -56,7 +57,6 @@ class PoseEstimator:
             )
             try:
                 self._landmarker = vision.PoseLandmarker.create_from_options(options)
-                self.detect(np.zeros((64, 64, 3), np.uint8))  # the first image builds the graph, with its log lines
             except (RuntimeError, ValueError):
                 raise ExoError(f"{model} is not a pose model; delete it and run the set-up again") from None
 
@@ -69,7 +69,10 @@ class PoseEstimator:
         how likely a landmark is in view, not how accurate it is.
         """
         height, width = image.shape[:2]
-        result = self._landmarker.detect(self._image_of(image_format=self._srgb, data=np.ascontiguousarray(image)))
+        picture = self._image_of(image_format=self._srgb, data=np.ascontiguousarray(image))
+        with nullcontext() if self._settled else _quiet_native_logs():
+            result = self._landmarker.detect(picture)
+        self._settled = self._settled or bool(result.pose_landmarks)
         people = [[(p.x * width, p.y * height, p.visibility) for p in person] for person in result.pose_landmarks]
         return np.array(people, dtype=np.float64).reshape(-1, N_LANDMARKS, 3)
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from numpy.typing import NDArray
-
-from exo_capture.landmarks import EYES, HEELS, HIPS, MARKERS, SHOULDERS, TOES
 from exo_common.errors import ExoError
 from exo_common.opensim_files import Markers
+from numpy.typing import NDArray
+
+from exo_capture.landmarks import EYES, HEELS, HIPS, MARKERS, TOES
 
 EYE_HEIGHT_SHARE = 0.936  # of stature (Drillis & Contini 1966, in Winter, table of body segment lengths)
 # The eyes are at standing height only around mid-stance: that share of the frames lies below the upper line.
@@ -95,7 +95,7 @@ def fit_view(pixels: NDArray[np.float64], stature: float) -> View:
     toes_ahead = direction * np.nanmedian(pixels[:, TOES, 0] - pixels[:, HEELS, 0])
     if toes_ahead < 0.0:
         raise ExoError(
-            "the walker's toes point against the way she walks (walking backwards, or a video played in reverse); "
+            "the walker's toes point against the way (walking backwards, or a video played in reverse); "
             "give a video of walking forwards"
         )
     return View(EYE_HEIGHT_SHARE * stature / eye_height, (slope, intercept), direction, "r" if direction > 0 else "l")
@@ -104,8 +104,8 @@ def fit_view(pixels: NDArray[np.float64], stature: float) -> View:
 def to_markers(pixels: NDArray[np.float64], time: NDArray[np.float64], view: View, stature: float) -> Markers:
     """Markers in OpenSim's frame (x along the walk, y up from the floor, z right), m.
 
-    The walker's way is the sum of her steps in the picture, each at the scale of its
-    frame, so that the way does not stretch as she comes nearer.
+    The way is the sum of the hip's steps in the picture, each at the scale of its
+    frame, so that it does not stretch as the walker comes nearer.
     """
     hip = pixels[:, HIPS].mean(axis=1)
     step = np.diff(hip[:, 0]) * (view.metre_per_px[1:] + view.metre_per_px[:-1]) / 2.0
@@ -125,14 +125,6 @@ def depth(marker: str) -> float:
     if marker in DEPTH_SHARE:
         return DEPTH_SHARE[marker]
     return DEPTH_SHARE[marker[1:]] * (1.0 if marker[0] == "R" else -1.0)
-
-
-def trunk_lean(markers: Markers) -> NDArray[np.float64]:
-    """Forward lean of the line from mid-hip to mid-shoulder, (n,) rad."""
-    names = list(MARKERS.values())
-    hip = markers.position[:, [names.index(i) for i in HIPS]].mean(axis=1)
-    shoulder = markers.position[:, [names.index(i) for i in SHOULDERS]].mean(axis=1)
-    return np.arctan2(shoulder[:, 0] - hip[:, 0], shoulder[:, 1] - hip[:, 1])
 
 
 def _robust_line(x: NDArray[np.float64], y: NDArray[np.float64], size_span: float) -> tuple[float, float]:

