@@ -1,0 +1,72 @@
+"""A wearer for tests: a textbook stride, and walking that departs from it in known ways."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from exo_common.frames import LEG_COORDINATES
+from exo_twin.periodic import PeriodicCurve
+from exo_twin.twin import Gait
+
+PERIOD_NS = 10_000_000
+PHASE = np.linspace(0.0, 1.0, 101)
+# Harmonics (cosine, sine) in deg of hip, knee and ankle over the stride of a healthy adult, rounded.
+HARMONICS = {
+    "hip_flexion": [(10.0, 0.0), (20.0, -3.0), (-3.5, 1.5), (0.6, 0.8)],
+    "knee_angle": [(24.0, 0.0), (-8.0, -17.0), (-9.0, 13.0), (1.0, 3.0)],
+    "ankle_angle": [(1.0, 0.0), (-1.5, -5.5), (-6.0, 6.5), (3.0, -2.5)],
+}
+
+
+def make_gait(stride_time: float = 1.15) -> Gait:
+    curves = {}
+    for name in LEG_COORDINATES:
+        scale = 1.0 if name.endswith("_l") else 0.92
+        degrees = sum(
+            c * np.cos(2 * np.pi * k * PHASE) + s * np.sin(2 * np.pi * k * PHASE)
+            for k, (c, s) in enumerate(HARMONICS[name[:-2]])
+        )
+        curves[name] = np.radians(scale * degrees)
+    return Gait(
+        stride_time=stride_time,
+        speed=1.2,
+        duty_factor=0.62,
+        phase_offset_right=0.48,
+        strides=[],
+        rom_deg={},
+        curves=curves,
+        curves_sd={name: np.full(101, 0.03) for name in curves},
+        source="a test",
+    )
+
+
+def walk(
+    gait: Gait,
+    seconds: float,
+    speed: float = 1.0,
+    amplitude: float = 1.0,
+    noise_deg: float = 0.0,
+    start: float = 0.0,
+    seed: int = 0,
+    stride_sd: float = 0.02,
+) -> Iterator[tuple[int, tuple[float, float], tuple[float, float], float]]:
+    """Yield (stamp ns, hip angles, hip velocities, true left phase) at 100 Hz.
+
+    The cadence is `speed` times the reference's and wanders by `stride_sd`;
+    velocities carry the noise of differentiated angles, low-passed as an encoder drive does.
+    """
+    rng = np.random.default_rng(seed)
+    left, right = (PeriodicCurve(gait.curves[f"hip_flexion_{side}"]) for side in "lr")
+    phase, wander = start, 0.0
+    for k in range(int(seconds * 100)):
+        rate = speed / gait.stride_time * (1.0 + wander)
+        wander += -0.01 * wander + stride_sd * math.sqrt(0.02) * rng.normal()
+        q, qd = [], []
+        for curve, offset in ((left, 0.0), (right, gait.phase_offset_right)):
+            value, slope = curve.at(phase + offset)
+            q.append(curve.mean + amplitude * (value - curve.mean) + math.radians(noise_deg) * rng.normal())
+            qd.append(amplitude * slope * rate + 5.0 * math.radians(noise_deg) * rng.normal())
+        yield 1_000_000_000 + k * PERIOD_NS, (q[0], q[1]), (qd[0], qd[1]), phase % 1.0
+        phase += rate * 0.01
