@@ -1,0 +1,143 @@
+"""Replay: a recording's inputs go through the estimator again, and what comes out is compared.
+
+Lockstep, the estimator's core is fed the very messages it used and must give the
+same numbers. Over DDS timing is real, so a message may be used one tick later than
+it was: agreement within TOLERANCE is asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from ament_index_python.packages import get_package_share_directory
+from exo_common.bag import BagReader, stamp_ns
+from exo_common.errors import ExoError
+from numpy.typing import NDArray
+
+from exo_bringup.launch_runner import LaunchRunner
+
+STATE_TOPIC = "/twin/state"
+# What the estimator reads; everything else in a recording is made again or not needed.
+INPUT_TOPICS = ("/joint_states", "/imu/pelvis", "/imu/thigh_l", "/imu/thigh_r", "/emg/envelope", "/capture/keypoints")
+# A leg moves up to 7 rad/s; one input used a tick (10 ms) later moves an estimate by a few hundredths of a rad.
+TOLERANCE_RAD = 0.05
+# Share of the recorded states that must come back; the first ones wait for discovery.
+MATCHED_MIN = 0.95
+# Start of nodes, discovery and the recorder's drain, s.
+OVERHEAD_S = 40.0
+
+
+@dataclasses.dataclass(frozen=True)
+class States:
+    """A run of /twin/state: stamps (n,) ns, coordinates, positions (n, k) rad."""
+
+    stamps: NDArray[np.int64]
+    coordinates: tuple[str, ...]
+    positions: NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Replayed against recorded.
+
+    Attributes
+    ----------
+    matched : share of the recorded states that came back with the same stamp.
+    worst, p99, rms : coordinate -> largest, 99th percentile and root mean square of the difference, rad.
+    tolerance : rad, for the 99th percentile.
+    """
+
+    matched: float
+    worst: dict[str, float]
+    p99: dict[str, float]
+    rms: dict[str, float]
+    tolerance: float = TOLERANCE_RAD
+
+    @property
+    def good(self) -> bool:
+        """Enough states came back, and 99 % of them within the tolerance in every coordinate."""
+        return self.matched >= MATCHED_MIN and all(value <= self.tolerance for value in self.p99.values())
+
+    def table(self) -> str:
+        """For a person."""
+        lines = [f"{'coordinate':<18}{'RMS rad':>10}{'99 % rad':>10}{'max rad':>10}"]
+        lines += [f"{n:<18}{self.rms[n]:>10.5f}{self.p99[n]:>10.5f}{self.worst[n]:>10.5f}" for n in self.rms]
+        return "\n".join(lines)
+
+
+def read_states(bag: Path) -> States:
+    """The estimates in a bag.
+
+    Raises
+    ------
+    ExoError : if there are none.
+    """
+    with BagReader(bag) as reader:
+        messages = [m.message for m in reader.messages([STATE_TOPIC])]
+    if not messages:
+        raise ExoError(f"{bag} holds no {STATE_TOPIC}; record the whole graph with record:=<bag>")
+    stamps = np.array([stamp_ns(m.header.stamp) for m in messages], dtype=np.int64)
+    return States(stamps, tuple(messages[0].coordinates), np.array([np.asarray(m.position) for m in messages]))
+
+
+def compare(recorded: States, replayed: States) -> Comparison:
+    """Compare two runs of states by their stamps.
+
+    Raises
+    ------
+    ExoError : if they describe other coordinates or share no stamp.
+    """
+    if recorded.coordinates != replayed.coordinates:
+        raise ExoError("the replay estimates other coordinates than the recording; use the twin it was made with")
+    stamps, first, second = np.intersect1d(recorded.stamps, replayed.stamps, return_indices=True)
+    if stamps.size == 0:
+        raise ExoError("the replay gave no state with a stamp of the recording; look at the estimator's messages")
+    off = np.abs(recorded.positions[first] - replayed.positions[second])
+
+    def by_name(values: NDArray[np.float64]) -> dict[str, float]:
+        return {name: float(value) for name, value in zip(recorded.coordinates, values, strict=True)}
+
+    return Comparison(
+        stamps.size / np.unique(recorded.stamps).size,
+        by_name(off.max(axis=0)),
+        by_name(np.percentile(off, 99.0, axis=0)),
+        by_name(np.sqrt(np.mean(off**2, axis=0))),
+    )
+
+
+def replay_over_dds(bag: Path, twin: Path, rate: float = 1.0, domain: int | None = None) -> Comparison:
+    """Replay a bag through the live estimator and compare its states with the recorded ones.
+
+    The replay has a DDS domain of its own, so that it never speaks to a worn exo.
+
+    Raises
+    ------
+    ExoError : if the bag lacks the topics, or a node of the replay fails.
+    """
+    recorded = read_states(bag)
+    seconds = float(recorded.stamps[-1] - recorded.stamps[0]) / 1e9 / rate
+    path = Path(get_package_share_directory("exo_bringup"), "launch", "replay.launch.xml")
+    with tempfile.TemporaryDirectory(prefix="exo-replay-") as scratch:
+        output = Path(scratch, "replayed")
+        arguments = {"bag": str(bag.resolve()), "twin": str(twin.resolve()), "rate": str(rate), "record": str(output)}
+        environment = {"ROS_DOMAIN_ID": str(replay_domain() if domain is None else domain)}
+        log = Path(scratch, "nodes.log")
+        with LaunchRunner(path, arguments, environment, log) as runner:
+            finished = runner.wait(seconds + OVERHEAD_S)
+        if runner.deaths or not finished:
+            words = log.read_text(encoding="utf-8").strip().splitlines() if log.is_file() else []
+            cause = runner.deaths[0] if runner.deaths else "it did not come to an end"
+            raise ExoError(f"the replay of {bag} failed: {cause}; {words[-1] if words else 'the nodes said nothing'}")
+        return compare(recorded, read_states(output))
+
+
+FIRST_REPLAY_DOMAIN, REPLAY_DOMAINS = 200, 30  # Fast DDS knows domains up to 232
+
+
+def replay_domain() -> int:
+    """A DDS domain for replays only, another one for every process."""
+    return FIRST_REPLAY_DOMAIN + os.getpid() % REPLAY_DOMAINS
