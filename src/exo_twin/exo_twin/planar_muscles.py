@@ -183,7 +183,9 @@ class PlanarMuscles:
         """Muscle forces, (18,) N, at path lengths (m) and lengthening velocities (m/s)."""
         peak, slack, optimal, shortest, longest, fastest, passive, eccentric = self.curves.T
         fibre = (length - slack) / optimal
-        active = active_force_length(fibre, shortest, longest) * force_velocity(velocity / (optimal * fastest), eccentric)
+        active = active_force_length(fibre, shortest, longest) * force_velocity(
+            velocity / (optimal * fastest), eccentric
+        )
         return peak * (np.asarray(activation, float) * active + passive_force_length(fibre, longest, passive))
 
     def moments(self, activation: FloatArray, q: FloatArray, qd: FloatArray) -> FloatArray:

@@ -21,14 +21,13 @@ HARMONICS = 8
 STRIDE_LIMITS = (0.5, 3.0)
 # m/s; a pelvis slower than this does not travel (treadmill, or a picture without scale).
 SPEED_RESOLUTION = 0.2
-# Without events, toe-off is where the toe is farthest behind the pelvis (Zeni et al. 2008), sought in this part of a stride.
-TOE_OFF_WINDOW = (0.45, 0.8)
+# Stance as a fraction of the stride; running lies below, standing above.
+STANCE_LIMITS = (0.4, 0.85)
 
 
 def gait_from_motion(
     coordinates: Storage,
     strides: Sequence[Mapping[str, Any]],
-    duty_factor: float | None,
     source: str,
 ) -> Gait:
     """Average the strides of a recording into one closed mean stride per coordinate.
@@ -36,8 +35,8 @@ def gait_from_motion(
     Parameters
     ----------
     coordinates : OpenSim coordinates, degrees or radians by its flag; knee flexion positive.
-    strides : complete strides, each with `side` ("l" or "r", or "left", "right"), `start` and `end` in s.
-    duty_factor : stance as a fraction of the stride, from foot events or :func:`toe_off_fraction`.
+    strides : complete strides, each with `side` ("l", "r", "left" or "right") and the
+        times `start`, `toe_off` and `end` in s.
     source : where the motion comes from, in words.
 
     Returns
@@ -57,8 +56,11 @@ def gait_from_motion(
             raise ExoError(
                 f"no complete stride of the {word} leg was found; record at least two strides of each leg in view"
             )
-    if duty_factor is None or not 0.4 < duty_factor < 0.85:
-        raise ExoError(f"stance is {duty_factor} of the stride, walking's lies in 0.4-0.85; check the foot events")
+    duty_factor = float(np.mean([(s["toe_off"] - s["start"]) / (s["end"] - s["start"]) for s in own]))
+    if not STANCE_LIMITS[0] <= duty_factor <= STANCE_LIMITS[1]:
+        raise ExoError(
+            f"stance takes {100 * duty_factor:.0f} % of the stride, walking's takes 40-85 %; check the foot events"
+        )
     series = _series(coordinates)
     curves, deviations, rom = {}, {}, {}
     for name, values in series.items():
@@ -72,7 +74,7 @@ def gait_from_motion(
     return Gait(
         stride_time=float(np.mean([s["end"] - s["start"] for s in own])),
         speed=_speed(coordinates, own),
-        duty_factor=float(duty_factor),
+        duty_factor=duty_factor,
         phase_offset_right=_phase_offset(by_side),
         strides=own,
         rom_deg=rom,
@@ -97,33 +99,12 @@ def close_curve(curve: FloatArray, harmonics: int = HARMONICS) -> FloatArray:
     return np.append(closed, closed[0])
 
 
-def toe_off_fraction(
-    time: FloatArray, toe_behind_pelvis: Mapping[str, FloatArray], strides: Sequence[Mapping[str, Any]]
-) -> float | None:
-    """Stance fraction from where each toe is farthest behind the pelvis (Zeni et al. 2008).
-
-    Parameters
-    ----------
-    time : (n,) s.
-    toe_behind_pelvis : side -> (n,) m, toe's forward position minus the pelvis'.
-
-    Returns
-    -------
-    The median over strides; None if no stride tells.
-    """
-    found = []
-    for entry in strides:
-        side = str(entry["side"])[0].lower()
-        phase = (time - float(entry["start"])) / (float(entry["end"]) - float(entry["start"]))
-        inside = (phase >= TOE_OFF_WINDOW[0]) & (phase <= TOE_OFF_WINDOW[1])
-        distance = toe_behind_pelvis[side][inside]
-        if len(distance) and np.any(np.isfinite(distance)):
-            found.append(float(phase[inside][np.nanargmin(distance)]))
-    return float(np.median(found)) if found else None
-
-
 def _stride(entry: Mapping[str, Any], table: Storage) -> dict[str, Any]:
-    side, start, end = str(entry["side"])[0].lower(), float(entry["start"]), float(entry["end"])
+    try:
+        side = str(entry["side"])[:1].lower()
+        start, toe_off, end = (float(entry[key]) for key in ("start", "toe_off", "end"))
+    except KeyError as key:
+        raise ExoError(f"a stride has no {key}; give side, start, toe_off and end of every stride") from None
     if side not in SIDES:
         raise ExoError(f"a stride has side '{entry['side']}'; it must be left or right")
     if not STRIDE_LIMITS[0] <= end - start <= STRIDE_LIMITS[1]:
@@ -136,7 +117,7 @@ def _stride(entry: Mapping[str, Any], table: Storage) -> dict[str, Any]:
             f"a stride from {start:.2f} to {end:.2f} s lies outside the motion "
             f"({table.time[0]:.2f}-{table.time[-1]:.2f} s); leave it out"
         )
-    return {"side": side, "start": start, "end": end}
+    return {"side": side, "start": start, "toe_off": toe_off, "end": end}
 
 
 def _series(table: Storage) -> dict[str, FloatArray]:

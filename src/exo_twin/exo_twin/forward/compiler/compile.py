@@ -9,7 +9,6 @@ from typing import Any
 
 import mujoco
 import numpy as np
-import opensim
 from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from exo_twin.forward.compiler.mjcf import SEGMENT_BELOW, WalkerOptions, write_m
 from exo_twin.forward.compiler.path_fit import PathPolynomial, fit_path
 from exo_twin.forward.compiler.skeleton import SEGMENTS, Skeleton, read_skeleton
 from exo_twin.forward.compiler.tendon_fit import TURN, Chain, Tendon, fit_tendon
+from exo_twin.opensim_runtime import opensim
 from exo_twin.planar_muscles import MUSCLES, PlanarMuscles
 
 FloatArray = NDArray[np.float64]

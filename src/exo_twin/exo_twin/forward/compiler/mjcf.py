@@ -118,9 +118,7 @@ def _text(*values: float) -> str:
     return " ".join(f"{float(v):.8g}" for v in values)
 
 
-def _bodies(
-    world: ElementTree.Element, skeleton: Skeleton, options: WalkerOptions
-) -> dict[str, ElementTree.Element]:
+def _bodies(world: ElementTree.Element, skeleton: Skeleton, options: WalkerOptions) -> dict[str, ElementTree.Element]:
     bodies: dict[str, ElementTree.Element] = {}
     for segment in skeleton.segments.values():
         parent = world if segment.parent is None else bodies[segment.parent]
@@ -205,12 +203,8 @@ def _box(
     parent: ElementTree.Element, name: str, place: FloatArray, mass: float, size: tuple[float, float, float]
 ) -> None:
     body = ElementTree.SubElement(parent, "body", name=name, pos=_text(*place))
-    ElementTree.SubElement(
-        body, "inertial", mass=_text(mass), pos="0 0 0", diaginertia=_text(*box_inertia(mass, size))
-    )
-    ElementTree.SubElement(
-        body, "geom", name=f"{name}_shape", type="box", size=_text(*size), rgba="0.15 0.35 0.6 1"
-    )
+    ElementTree.SubElement(body, "inertial", mass=_text(mass), pos="0 0 0", diaginertia=_text(*box_inertia(mass, size)))
+    ElementTree.SubElement(body, "geom", name=f"{name}_shape", type="box", size=_text(*size), rgba="0.15 0.35 0.6 1")
 
 
 def _muscles(
@@ -272,9 +266,7 @@ def _sensors(root: ElementTree.Element) -> None:
     for site in ("imu_pelvis", *(f"imu_thigh_{side}" for side in SIDES)):
         ElementTree.SubElement(sensors, "gyro", name=f"{site}_gyro", site=site)
         ElementTree.SubElement(sensors, "accelerometer", name=f"{site}_accelerometer", site=site)
-        ElementTree.SubElement(
-            sensors, "framequat", name=f"{site}_orientation", objtype="site", objname=site
-        )
+        ElementTree.SubElement(sensors, "framequat", name=f"{site}_orientation", objtype="site", objname=site)
 
 
 def _keyframe(root: ElementTree.Element, skeleton: Skeleton) -> None:

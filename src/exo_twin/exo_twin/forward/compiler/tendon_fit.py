@@ -91,9 +91,7 @@ def fit_tendon(chain: Chain, path: PathPolynomial, ranges: FloatArray, seed: int
     upper = np.tile([SITE_REACH] * 4 + [DIVISORS[1]], len(spans))
     objective = _objective(chain, poses, spans, length, arms)
     for _ in range(STARTS):
-        start = np.column_stack(
-            [_guess(rng, len(spans), 4), np.full(len(spans), 2.0 if k == 1 else 3.0)]
-        ).ravel()
+        start = np.column_stack([_guess(rng, len(spans), 4), np.full(len(spans), 2.0 if k == 1 else 3.0)]).ravel()
         fit = least_squares(objective, np.clip(start, lower, upper), bounds=(lower, upper), max_nfev=150, x_scale=0.05)
         error = float(np.sqrt(np.mean((_strands(chain, poses, spans, fit.x.reshape(-1, 5))[1] - arms) ** 2)))
         if error < best_error:

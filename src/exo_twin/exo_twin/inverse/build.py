@@ -1,0 +1,140 @@
+"""Keypoints of a walk in, the wearer's twin artefact out: scale, solve, average, compile, limit, write."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from exo_common.artefact import writing
+from exo_common.errors import ExoError
+from exo_common.opensim_files import Markers, Storage, write_storage
+from exo_common.session import Wearer
+
+from exo_twin.forward.compiler.compile import Compiled, compile_walker
+from exo_twin.forward.compiler.exoskeleton import HipExoskeleton
+from exo_twin.inverse.gait_cycle import gait_from_motion
+from exo_twin.inverse.kinematics import Kinematics, solve_kinematics
+from exo_twin.inverse.models import blazepose_model
+from exo_twin.inverse.scaling import Scaling, scale_model
+from exo_twin.inverse.tolerance import compute_envelope
+from exo_twin.opensim_runtime import logging_to
+from exo_twin.twin import GAIT_FILE, KIND, Gait
+
+MUSCLE_MODEL = (
+    "muscles have rigid tendons and no pennation, fitted to OpenSim's isometric forces; "
+    "nine sagittal groups per leg stand for its forty muscles"
+)
+
+
+def build_twin(
+    markers: Markers,
+    strides: Sequence[Mapping[str, Any]],
+    quality: Mapping[str, Any] | None,
+    wearer: Wearer,
+    folder: Path,
+    inputs: Mapping[str, Path],
+    warnings: Sequence[str] = (),
+    progress: Callable[[str], None] = lambda _: None,
+) -> Path:
+    """Build the whole twin of a wearer filmed by one camera from the side.
+
+    Parameters
+    ----------
+    markers : BlazePose keypoints in OpenSim's frame, m.
+    strides : complete strides (side, start, toe_off, end in s), e.g. of exo_capture.gait_events.
+    quality : the capture's quality report, kept inside quality.yaml.
+    wearer : id, height (m) and mass (kg) are used.
+    folder : of the artefact; replaced only when all went well. OpenSim's messages
+        are kept in its opensim.log.
+    inputs : files whose hashes go into the manifest.
+    warnings : of earlier stages, kept in the manifest.
+    progress : called with a short phrase at the start of every step.
+
+    Returns
+    -------
+    The artefact's folder.
+
+    Raises
+    ------
+    ExoError : one sentence, for any input that cannot become a twin.
+    """
+    found = list(warnings)
+    exoskeleton = HipExoskeleton()
+    with (
+        tempfile.TemporaryDirectory(prefix="exo_twin_") as scratch,
+        logging_to(Path(scratch) / "opensim.log"),
+    ):
+        work = Path(scratch)
+        progress("scaling the OpenSim model")
+        generic = blazepose_model()
+        scaling = scale_model(markers, wearer.height, wearer.mass, generic, work / "scaled.osim")
+        progress("inverse kinematics")
+        kinematics = solve_kinematics(markers, scaling.model, generic, work / "coordinates.mot")
+        gait = gait_from_motion(kinematics.coordinates, strides, _source(len(strides)))
+        progress("compiling the walker")
+        compiled = compile_walker(scaling.model, wearer.height, _upright(kinematics.coordinates), exoskeleton)
+        envelope = compute_envelope(wearer.id, gait, compiled.arrays, exoskeleton.torque_max)
+        found += [*scaling.warnings, *kinematics.warnings, *compiled.agreement.warnings(), MUSCLE_MODEL]
+        progress("writing the twin")
+        with writing(folder, KIND, wearer.id, inputs, found) as target:
+            shutil.copy(scaling.model, target / "scaled.osim")
+            write_storage(target / "coordinates.mot", kinematics.coordinates)
+            compiled.save(target)
+            gait.save(target / GAIT_FILE)
+            envelope.save(target / "envelope.yaml")
+            report = _quality(scaling, kinematics, gait, compiled, quality, found)
+            (target / "quality.yaml").write_text(
+                yaml.safe_dump(report, sort_keys=False, width=120, default_flow_style=None), encoding="utf-8"
+            )
+            shutil.copy(work / "opensim.log", target / "opensim.log")
+    return folder
+
+
+def _source(strides: int) -> str:
+    return f"video of one sagittal camera, OpenSim inverse kinematics, mean of {strides} strides"
+
+
+def _upright(coordinates: Storage) -> dict[str, float]:
+    """Mean posture over the recording, rad: arms and trunk as the wearer carries them."""
+    if not coordinates.in_degrees:
+        raise ExoError("the joint angles are not in degrees; write them with solve_kinematics")
+    means = np.deg2rad(coordinates.values.mean(axis=0))
+    return dict(zip(coordinates.columns, map(float, means), strict=True))
+
+
+def _quality(
+    scaling: Scaling,
+    kinematics: Kinematics,
+    gait: Gait,
+    compiled: Compiled,
+    capture: Mapping[str, Any] | None,
+    warnings: list[str],
+) -> dict[str, Any]:
+    rms = 1e3 * kinematics.marker_rms
+    return {
+        "warnings": warnings,
+        "capture": dict(capture) if capture is not None else None,
+        "scaling": {
+            "mass_kg": scaling.mass,
+            "strength_factor": round(scaling.strength_factor, 3),
+            "strength_rule": "F_max scaled by (mass / generic mass)^(2/3)",
+            "segments": scaling.lengths,
+        },
+        "inverse_kinematics": {
+            "frames": len(rms),
+            "marker_rms_mm": round(float(np.sqrt(np.mean(rms**2))), 1),
+            "marker_rms_mm_p95": round(float(np.percentile(rms, 95)), 1),
+            "saturated_share": kinematics.saturated,
+        },
+        "gait": {
+            "strides_left": sum(s["side"] == "l" for s in gait.strides),
+            "strides_right": sum(s["side"] == "r" for s in gait.strides),
+            "rom_deg": gait.rom_deg,
+        },
+        "muscles_vs_opensim": compiled.agreement.as_dict(),
+    }

@@ -1,0 +1,204 @@
+"""Scaled model and keypoints in, joint angles out: OpenSim's inverse kinematics."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from exo_common.errors import ExoError
+from exo_common.frames import LEG_COORDINATES
+from exo_common.opensim_files import Markers, Storage, read_storage, write_trc
+from numpy.typing import NDArray
+
+from exo_twin.inverse.models import GenericModel
+from exo_twin.inverse.scaling import ARMS_DOWN
+from exo_twin.opensim_runtime import opensim
+
+FloatArray = NDArray[np.float64]
+
+# Coordinates that one side view can tell; all others are locked, for a plane assumption invents up to 35 deg of them.
+# The trunk is rigid: hip and shoulder keypoints tell one trunk line, not pelvis and spine apart.
+SAGITTAL_COORDINATES = (
+    *LEG_COORDINATES,
+    "pelvis_tilt",
+    "pelvis_tx",
+    "pelvis_ty",
+    "neck_flexion",
+    *(f"{name}_{side}" for name in ("arm_flex", "elbow_flex") for side in ("l", "r")),
+)
+TRACKED = ("LHip", "RHip", "LKnee", "RKnee", "LAnkle", "RAnkle")  # a frame needs all of them
+ACCURACY = 1e-5  # OpenSim's default
+SATURATION_DEG = 0.5  # this near to a clamped limit counts as saturated
+SATURATION_WARNING = 0.02  # of the frames
+MARKER_RMS_WARNING = 0.04  # m; OpenSim's advice is below 0.02 for skin markers, keypoints are twice as rough
+TRUNK_LINE_WARNING = (
+    "hip flexion is measured from the trunk line of video keypoints: expect it 10-15 degrees too extended; "
+    "the range of motion is not affected"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Kinematics:
+    """Joint angles of a recording.
+
+    Attributes
+    ----------
+    coordinates : every model coordinate over time (degrees and m), knee flexion positive.
+    file : the .mot as OpenSim wrote it.
+    marker_rms : (n,) m, root mean square over markers per frame.
+    saturated : coordinate -> fraction of frames at its clamped limit.
+    warnings : sentences.
+    """
+
+    coordinates: Storage
+    file: Path
+    marker_rms: FloatArray
+    saturated: dict[str, float]
+    warnings: list[str]
+
+
+def solve_kinematics(
+    markers: Markers, scaled: Path, generic: GenericModel, output: Path, sagittal: bool = True
+) -> Kinematics:
+    """Run OpenSim's InverseKinematicsTool on every frame in which both legs are seen.
+
+    Parameters
+    ----------
+    markers : keypoints in OpenSim's frame, m; walking along +x or -x.
+    scaled : the scaled .osim, with its markers.
+    output : the .mot to write (degrees).
+    sagittal : one camera: lock what a side view cannot tell, and ignore the keypoints' depth.
+
+    Raises
+    ------
+    ExoError : if fewer than two frames show both legs or the solver fails.
+    """
+    model = opensim.Model(str(scaled.resolve()))
+    state = model.initSystem()
+    prepared = walking_forward(_usable_frames(markers))
+    if sagittal:
+        _lock_out_of_plane(model)
+        prepared = _on_model_planes(prepared, model, state)
+    state = model.initSystem()
+    with tempfile.TemporaryDirectory(prefix="exo_ik_") as scratch:
+        trc = Path(scratch) / "markers.trc"
+        write_trc(trc, prepared)
+        _run_tool(model, generic, prepared, trc, output)
+        errors = read_storage(Path(scratch) / "_ik_marker_errors.sto")
+    coordinates = _flexion_positive(read_storage(output), model)
+    rms = errors.column("marker_error_RMS")
+    saturated = _saturated(coordinates, model)
+    warnings = [
+        f"{name} stands at its limit in {100 * share:.0f} % of the frames; its true value may lie beyond"
+        for name, share in saturated.items()
+        if share > SATURATION_WARNING
+    ]
+    if np.sqrt(np.mean(rms**2)) > MARKER_RMS_WARNING:
+        warnings.append(
+            f"keypoints miss the model by {1e3 * np.sqrt(np.mean(rms**2)):.0f} mm RMS; joint angles are uncertain"
+        )
+    if sagittal:
+        warnings.append(TRUNK_LINE_WARNING)
+    return Kinematics(coordinates, output, rms, saturated, warnings)
+
+
+def walking_forward(markers: Markers) -> Markers:
+    """Turn the recording about the vertical so that walking (or, standing, looking) is along +x.
+
+    The toes tell the direction: they lie ahead of the heels.
+    """
+    ahead = [
+        markers.position[:, markers.names.index(f"{side}BigToe"), 0]
+        - markers.position[:, markers.names.index(f"{side}Heel"), 0]
+        for side in ("L", "R")
+    ]
+    if float(np.nanmedian(ahead)) >= 0.0:
+        return markers
+    return dataclasses.replace(markers, position=markers.position * np.array([-1.0, 1.0, -1.0]))
+
+
+def _usable_frames(markers: Markers) -> Markers:
+    """From the first to the last frame in which every tracked keypoint is seen."""
+    columns = [markers.names.index(name) for name in TRACKED]
+    seen = np.flatnonzero(np.isfinite(markers.position[:, columns]).all(axis=(1, 2)))
+    if len(seen) < 2:
+        raise ExoError("no two frames show hips, knees and ankles of both legs; film the whole person from the side")
+    window = slice(seen[0], seen[-1] + 1)
+    return Markers(markers.time[window], markers.names, markers.position[window])
+
+
+def _lock_out_of_plane(model: Any) -> None:
+    coupled = set()
+    constraints = model.getConstraintSet()
+    for i in range(constraints.getSize()):
+        coupler = opensim.CoordinateCouplerConstraint.safeDownCast(constraints.get(i))
+        if coupler is not None:
+            coupled.add(coupler.getDependentCoordinateName())
+    for coordinate in model.updCoordinateSet():
+        name = coordinate.getName()
+        if name not in SAGITTAL_COORDINATES and name not in coupled:
+            coordinate.setDefaultValue(ARMS_DOWN.get(name, coordinate.getDefaultValue()))
+            coordinate.setDefaultLocked(True)
+
+
+def _on_model_planes(markers: Markers, model: Any, state: Any) -> Markers:
+    """Give every keypoint the depth its marker has on the standing model."""
+    position = markers.position.copy()
+    marker_set = model.getMarkerSet()
+    model.realizePosition(state)
+    for i, name in enumerate(markers.names):
+        if marker_set.contains(name):
+            depth = marker_set.get(name).getLocationInGround(state).get(2)
+            position[:, i, 2] = np.where(np.isfinite(position[:, i, 0]), depth, np.nan)
+    return Markers(markers.time, markers.names, position)
+
+
+def _run_tool(model: Any, generic: GenericModel, markers: Markers, trc: Path, output: Path) -> None:
+    tool = opensim.InverseKinematicsTool(str(generic.ik_setup), False)
+    tasks = tool.getIKTaskSet()
+    for i in range(tasks.getSize()):
+        task = tasks.get(i)
+        on_marker = opensim.IKMarkerTask.safeDownCast(task) is not None
+        task.setApply(on_marker and task.getName() in markers.names)
+    tool.setName("")
+    tool.setModel(model)
+    tool.set_accuracy(ACCURACY)
+    tool.setMarkerDataFileName(str(trc))
+    tool.setStartTime(float(markers.time[0]))
+    tool.setEndTime(float(markers.time[-1]))
+    tool.setResultsDir(str(trc.parent))
+    tool.set_report_errors(True)
+    tool.setOutputMotionFileName(str(output.resolve()))
+    try:
+        solved = tool.run()
+    except RuntimeError as error:
+        raise ExoError(
+            f"inverse kinematics failed ({str(error).strip().splitlines()[0]}); check the keypoints' labels and units"
+        ) from None
+    if not solved:
+        raise ExoError("inverse kinematics did not converge; check the keypoints' labels and units")
+
+
+def _flexion_positive(table: Storage, model: Any) -> Storage:
+    """Knee flexion positive: models of the gait2392 family count it negative."""
+    values = table.values.copy()
+    for name in ("knee_angle_l", "knee_angle_r"):
+        coordinate = model.getCoordinateSet().get(name)
+        if abs(coordinate.getRangeMin()) > abs(coordinate.getRangeMax()):
+            values[:, table.columns.index(name)] *= -1.0
+    return dataclasses.replace(table, values=values)
+
+
+def _saturated(table: Storage, model: Any) -> dict[str, float]:
+    shares = {}
+    for name in LEG_COORDINATES:
+        coordinate = model.getCoordinateSet().get(name)
+        if coordinate.getDefaultClamped():
+            angle = table.column(name)
+            low, high = np.rad2deg(coordinate.getRangeMin()), np.rad2deg(coordinate.getRangeMax())
+            at_limit = (angle < low + SATURATION_DEG) | (angle > high - SATURATION_DEG)
+            shares[name] = round(float(at_limit.mean()), 3)
+    return shares
