@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from exo_capture.draw import annotated_frames
 from exo_common.errors import ExoError
 from exo_twin.twin import Twin
 
@@ -14,9 +15,11 @@ from exo_bringup.analysis import analyse
 from exo_bringup.live import run_live
 from exo_bringup.personalise import demo_session, personalise
 from exo_bringup.progress import Stages
+from exo_bringup.recording import SUMMARY_FILE
 from exo_bringup.report import Contents, write_report
 
 SHORTEST_RUN_S = 20.0
+PICTURES = 3
 
 
 def run(folder: Path, seconds: float) -> dict[str, Any]:
@@ -40,7 +43,7 @@ def run(folder: Path, seconds: float) -> dict[str, Any]:
     with stages.stage("report"):
         recording = analyse(live.bag)
         twin = Twin.load(person.twin)
-        losses = json.loads((live.bag.with_name("recording.json")).read_text(encoding="utf-8"))
+        losses = json.loads((live.bag / SUMMARY_FILE).read_text(encoding="utf-8"))
         missing = sum(topic["missing"] for topic in losses.values())
         rom = twin.gait.rom_deg
         result = {
@@ -66,7 +69,7 @@ def run(folder: Path, seconds: float) -> dict[str, Any]:
             "messages missing": missing,
         }
         contents = Contents(
-            session.wearer, person.capture.quality.verdict, person.capture.pictures(), twin.gait, recording,
+            session.wearer, person.capture.quality.verdict, [picture for _, picture in annotated_frames(person.capture, PICTURES)], twin.gait, recording,
             tiles, person.warnings, stages.seconds,
         )  # fmt: skip
         write_report(out / "report.html", contents)
