@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+from exo_common.artefact import writing
 from exo_common.frames import LEG_COORDINATES
+from exo_safety.envelope import Envelope, SideEnvelope
 from exo_twin.periodic import PeriodicCurve
+from exo_twin.planar_muscles import DEGREE, MUSCLES, PlanarMuscles
 from exo_twin.twin import Gait
 
 PERIOD_NS = 10_000_000
@@ -70,3 +74,55 @@ def walk(
             qd.append(amplitude * slope * rate + 5.0 * math.radians(noise_deg) * rng.normal())
         yield 1_000_000_000 + k * PERIOD_NS, (q[0], q[1]), (qd[0], qd[1]), phase % 1.0
         phase += rate * 0.01
+
+
+# Moment arms, m, positive where shortening increases the coordinate: (joint, arm) pairs per group.
+ARMS = {
+    "GLU": (("hip", -0.06),),
+    "HFL": (("hip", 0.05),),
+    "HAM": (("hip", -0.06), ("knee", 0.03)),
+    "RF": (("hip", 0.04), ("knee", -0.04)),
+    "VAS": (("knee", -0.04),),
+    "BFSH": (("knee", 0.03),),
+    "GAS": (("knee", 0.02), ("ankle", -0.045)),
+    "SOL": (("ankle", -0.045),),
+    "TA": (("ankle", 0.04),),
+}
+JOINT_ROWS = {"hip": 0, "knee": 1, "ankle": 2}
+
+
+def make_muscles() -> PlanarMuscles:
+    """Eighteen muscles of constant moment arm, 1000 N each, at optimal length in the zero posture."""
+    n = len(MUSCLES)
+    coordinates = np.zeros((n, 2), dtype=np.int64)
+    coefficients = np.zeros((n, DEGREE + 1, DEGREE + 1))
+    for row, name in enumerate(MUSCLES):
+        group, side = name.split("_")
+        arms = ARMS[group]
+        coordinates[row] = [JOINT_ROWS[joint] + (3 if side == "r" else 0) for joint, _ in (arms * 2)[:2]]
+        coefficients[row, 0, 0] = 0.4
+        coefficients[row, 1, 0] = -arms[0][1]
+        if len(arms) == 2:
+            coefficients[row, 0, 1] = -arms[1][1]
+    curves = np.tile([1000.0, 0.2, 0.2, 0.5, 1.6, 10.0, 1.3, 1.2], (n, 1))
+    return PlanarMuscles(
+        names=MUSCLES,
+        max_isometric_force=np.full(n, 1000.0),
+        coordinates=coordinates,
+        centre=np.zeros((n, 2)),
+        half_range=np.ones((n, 2)),
+        coefficients=coefficients,
+        curves=curves,
+    )
+
+
+SIDE_ENVELOPE = SideEnvelope(-0.6, 1.6, 8.0, 15.0, 200.0, 60.0)
+
+
+def write_twin(folder: Path, wearer: str = "w1") -> Path:
+    """A twin folder with everything live nodes read."""
+    with writing(folder, "twin", wearer, {}, []) as scratch:
+        make_gait().save(scratch / "gait.yaml")
+        np.savez(scratch / "model.npz", mass=np.array(70.0), height=np.array(1.75), **make_muscles().arrays())
+        Envelope(wearer, SIDE_ENVELOPE, SIDE_ENVELOPE, "a test").save(scratch / "envelope.yaml")
+    return folder
