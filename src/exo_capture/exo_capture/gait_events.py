@@ -66,11 +66,11 @@ def find_events(markers: Markers) -> GaitEvents:
         strikes[side] = _peaks(markers.time, _x(markers, f"{s}Heel") - pelvis)
         offs[side] = _peaks(markers.time, pelvis - _x(markers, f"{s}BigToe"))
         leg = [markers.names.index(f"{s}{joint}") for joint in ("Hip", "Knee", "Ankle", "Heel", "BigToe")]
-        whole = np.isfinite(markers.position[:, leg]).all(axis=(1, 2))
+        whole = np.asarray(np.isfinite(markers.position[:, leg]).all(axis=(1, 2)))
         for start, end in zip(strikes[side][:-1], strikes[side][1:], strict=True):
             off = [t for t in offs[side] if start < t < end]
-            inside = (markers.time >= start) & (markers.time <= end)
-            if len(off) == 1 and whole[inside].all() and STRIDE_S[0] <= end - start <= STRIDE_S[1]:
+            first, last = np.searchsorted(markers.time, (start, end))
+            if len(off) == 1 and whole[first : last + 1].all() and STRIDE_S[0] <= end - start <= STRIDE_S[1]:
                 at = np.interp([start, end], markers.time[whole], _x(markers, f"{s}Heel")[whole])
                 stride = Stride(side, start, off[0], end, float(at[1] - at[0]))
                 if STANCE_SHARE[0] <= stride.stance_share <= STANCE_SHARE[1]:

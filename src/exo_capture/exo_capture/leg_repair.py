@@ -50,8 +50,9 @@ def repair_legs(
     relative = _relative(landmarks, height)
     exchanged = exchanged_legs(relative, rate_hz)
     mended = landmarks.copy()
-    mended[np.ix_(exchanged, LEG_L)] = landmarks[np.ix_(exchanged, LEG_R)]
-    mended[np.ix_(exchanged, LEG_R)] = landmarks[np.ix_(exchanged, LEG_L)]
+    other_leg = np.arange(landmarks.shape[1])
+    other_leg[[*LEG_L, *LEG_R]] = (*LEG_R, *LEG_L)
+    mended[exchanged] = landmarks[exchanged][:, other_leg]
     relative = _relative(mended, height)
     rejected = jumping_joints(relative, rate_hz)
     apart = np.linalg.norm(relative[:, LOWER_L] - relative[:, LOWER_R], axis=2).max(axis=1)

@@ -102,7 +102,7 @@ def obtain(folder: Path, variant: str = "full") -> Path:
             wheel = _download(VARIANTS[variant].wheel, Path(scratch))
             bundle = Path(scratch) / target.name
             bundle_from_wheel(wheel, VARIANTS[variant], bundle)
-            os.replace(bundle, target)
+            bundle.replace(target)
     except OSError as error:
         raise ExoError(
             f"{target} could not be written ({error.strerror}); free disk space or mend the rights"
@@ -125,7 +125,7 @@ def bundle_from_wheel(wheel: Path, variant: Variant, bundle: Path) -> None:
 
 def with_normalisation(model: bytes, mean: float, std: float) -> bytes:
     """A TFLite model with NormalizationOptions metadata for its image input, in its serialised form."""
-    import flatbuffers
+    import flatbuffers  # type: ignore[import-untyped]
     from mediapipe.tasks.metadata import metadata_schema_py_generated as metadata
     from mediapipe.tasks.metadata import schema_py_generated as tflite
 
