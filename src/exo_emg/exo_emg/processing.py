@@ -32,7 +32,9 @@ BAND_FRACTION_OF_RATE = 0.4
 RATE_MIN_HZ = 200.0
 
 
-def signal_band(sampling_rate_hz: float, low_hz: float = BAND_LOW_HZ, high_hz: float = BAND_HIGH_HZ) -> tuple[float, float]:
+def signal_band(
+    sampling_rate_hz: float, low_hz: float = BAND_LOW_HZ, high_hz: float = BAND_HIGH_HZ
+) -> tuple[float, float]:
     """Pass band (Hz) that a sampling rate allows: at 1 kHz 20-400 Hz.
 
     Raises
@@ -53,7 +55,11 @@ class ChainConfig(Parameters):
 
     band_low_hz: float = parameter(BAND_LOW_HZ, "Hz", "lower edge of the band-pass", minimum=5.0, maximum=60.0)
     band_high_hz: float = parameter(
-        BAND_HIGH_HZ, "Hz", "upper edge of the band-pass, lowered to 0.4 of the sampling rate", minimum=80.0, maximum=500.0
+        BAND_HIGH_HZ,
+        "Hz",
+        "upper edge of the band-pass; 0.4 of the sampling rate at most",
+        minimum=80.0,
+        maximum=500.0,
     )
     envelope_hz: float = parameter(
         6.0, "Hz", "cut-off of the 2nd-order low-pass of the envelope", minimum=1.0, maximum=20.0
@@ -61,9 +67,7 @@ class ChainConfig(Parameters):
     full_scale_v: float = parameter(
         6e-3, "V", "amplifier range; samples at its edge are saturated", minimum=1e-4, maximum=1.0
     )
-    flat_v: float = parameter(
-        5e-7, "V", "standard deviation below which a channel is flat", minimum=1e-9, maximum=1e-4
-    )
+    flat_v: float = parameter(5e-7, "V", "standard deviation below which a channel is flat", minimum=1e-9, maximum=1e-4)
 
 
 # A channel is judged over this window, and stays invalid until a fault has left it.

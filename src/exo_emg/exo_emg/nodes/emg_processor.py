@@ -14,11 +14,11 @@ from exo_common.errors import ExoError
 from exo_common.node import run
 from exo_common.parameters import declare, parameter
 from exo_common.qos import EVERY_SAMPLE, PUBLISH
-from exo_interfaces.msg import EmgEnvelope, EmgFrame
 from rclpy.node import Node
 
 from exo_emg.processing import ChainConfig, EnvelopeStream
 from exo_emg.synthesis import SynthesisConfig
+from exo_interfaces.msg import EmgEnvelope, EmgFrame
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,9 +3,10 @@
 The total is exact for the reference: Newton's law for the whole body,
 F = sum m (a + g). Its split between the feet in double support and the centre
 of pressure are assumptions: the load passes smoothly (`Reference.loading`), and
-the pressure runs from heel to toe, shifted by at most :data:`SHIFT_MAX_M` towards
-the point where the reference needs no support at the pelvis. What remains is a
-residual, reported by the tracking twin.
+the pressure runs from heel to toe, shifted for the whole motion by the one
+distance (at most `PRESSURE_SHIFT_MAX_M`) that needs least support at the pelvis.
+Chasing that support from sample to sample would put the noise of the recording
+into the ankle moment; so it stays a residual, reported by the tracking twin.
 """
 
 from __future__ import annotations
@@ -13,20 +14,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from exo_twin.forward.reference import Reference
+from exo_twin.forward.reference import GRAVITY_M_S2, PRESSURE_SHIFT_MAX_M, Reference
 from exo_twin.forward.walker import Walker
 
 FloatArray = NDArray[np.float64]
 
 # Feet can push only: a reference that would need the ground to pull gets nothing.
 VERTICAL_MIN_BODY_WEIGHTS = 0.05
-# The last contact is under the hallux, not at the tip of the toes.
-PROGRESS_AT_TOE_OFF = 0.85
-# Spread of the centre of pressure between healthy walkers, along the foot.
-SHIFT_MAX_M = 0.05
+# A foot seen from above is never shorter than this while it carries weight.
+FOOT_LENGTH_MIN_M = 0.05
 # Friction of a shoe on a floor; a larger shear is an artefact of the reference.
 FRICTION = 0.6
-GRAVITY_M_S2 = 9.81
 
 # Columns of the prediction, per foot.
 FORWARD, UP, PLACE = 0, 1, 2
@@ -42,20 +40,22 @@ def predict(walker: Walker, reference: Reference) -> FloatArray:
     """
     n = len(reference.q)
     out = np.zeros((n, 2, 3))
+    length, shift, up = np.zeros((n, 2)), np.zeros(n), np.zeros(n)
     tx, tz, tilt = walker.root
     least = VERTICAL_MIN_BODY_WEIGHTS * walker.mass * GRAVITY_M_S2
     for i in range(n):
         needed = walker.required_force(reference.q[i], reference.qd[i], reference.qdd[i])
-        up = max(float(needed[tz]), least)
-        forward = float(np.clip(needed[tx], -FRICTION * up, FRICTION * up))
-        pelvis = walker.data.xanchor[walker.model.dof_jntid[tilt]]
+        up[i] = max(float(needed[tz]), least)
+        forward = float(np.clip(needed[tx], -FRICTION * up[i], FRICTION * up[i]))
+        pelvis = walker.pelvis()
         # Moment about the pelvis of a force on the ground, positive like pelvis_tilt: dx * up + height * forward.
-        balance = pelvis[0] + (needed[tilt] - pelvis[2] * forward) / up
-        heel = walker.data.geom_xpos[walker.heel, 0]
-        length = walker.data.geom_xpos[walker.toe, 0] - heel
-        nominal = heel + PROGRESS_AT_TOE_OFF * reference.progress[i] * length
-        shift = np.clip(balance - np.sum(reference.loading[i] * nominal), -SHIFT_MAX_M, SHIFT_MAX_M)
+        balance = pelvis[0] + (needed[tilt] - pelvis[2] * forward) / up[i]
+        nominal = walker.pressure_point(reference.pressure[i])
+        shift[i] = balance - float(np.sum(reference.loading[i] * nominal))
+        length[i] = walker.pressure_point(np.ones(2)) - walker.pressure_point(np.zeros(2))
         out[i, :, FORWARD] = reference.loading[i] * forward
-        out[i, :, UP] = reference.loading[i] * up
-        out[i, :, PLACE] = np.clip((nominal + shift - heel) / np.where(np.abs(length) > 1e-3, length, 1e-3), 0.0, 1.0)
+        out[i, :, UP] = reference.loading[i] * up[i]
+    mean_shift = float(np.sum(shift * up) / np.sum(up))
+    mean_shift = min(max(mean_shift, -PRESSURE_SHIFT_MAX_M), PRESSURE_SHIFT_MAX_M)
+    out[:, :, PLACE] = np.clip(reference.pressure + mean_shift / np.maximum(length, FOOT_LENGTH_MIN_M), 0.0, 1.0)
     return out

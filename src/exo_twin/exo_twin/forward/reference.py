@@ -4,11 +4,14 @@ Walking comes from the mean stride of the twin's `gait.yaml`; standing and
 lifting a thigh are made up for tests and demonstrations. The reference does not
 depend on assistance: the wearer is assumed to walk the same with and without.
 
-What is measured and what is assumed: joint angles and pelvis tilt are the
-wearer's. The path of the pelvis is *derived*: the sole that carries the weight
-stays on the level ground and does not slide. A monocular recording knows it no
-better (its centre-of-mass height is off by a factor of 2-3), and the derived
-path never contradicts the legs.
+What is measured and what is assumed: joint angles are the wearer's, pelvis tilt
+too, though only its slow part (the walker's trunk is one piece with the pelvis,
+a wearer's is not). The path of the pelvis is *derived*: up and down, the sole
+that carries the weight stays on the level ground; forwards, the body surges as
+an inverted pendulum over the centre of pressure, so that its weight, its
+acceleration and the ground reaction balance about the pelvis. A monocular
+recording knows this path no better (its centre-of-mass height is off by a factor
+of 2-3), and differentiating it twice would drown the joint moments in noise.
 """
 
 from __future__ import annotations
@@ -34,8 +37,13 @@ HARMONICS_MIN = 4
 PELVIS_HARMONICS = 4
 # Vertical excursion of the body at comfortable speed is 40-50 mm; more is an artefact of the camera.
 PELVIS_EXCURSION_MAX_M = 0.05
-# Forward speed of the body varies by +-10-15 % within a stride.
-PELVIS_SPEED_VARIATION_MAX = 0.15
+# The trunk counter-rotates fast tilting of the pelvis; a welded trunk must not follow it.
+TILT_HARMONICS = 2
+# The last contact is under the hallux, not at the tip of the toes.
+PROGRESS_AT_TOE_OFF = 0.85
+# Spread of the centre of pressure between healthy walkers, along the foot.
+PRESSURE_SHIFT_MAX_M = 0.05
+GRAVITY_M_S2 = 9.81
 # Samples of one stride: below 1.5 ms at any walking speed.
 STRIDE_SAMPLES = 1000
 # A double support shorter than this cannot pass the load smoothly.
@@ -56,7 +64,7 @@ class Reference:
     dt : s between samples.
     q, qd, qdd : (n, nv) posture and its derivatives, the walker's order, SI.
     loading : (n, 2) share of the weight on the left and right foot, summing to one.
-    progress : (n, 2) nominal place of the centre of pressure, 0 heel to 1 toe.
+    pressure : (n, 2) nominal place of the centre of pressure, 0 heel to 1 toe.
     phase : (n, 2) gait phase of each leg; zero where there is no gait.
     stride_time : s; zero where the motion does not repeat but holds its last posture.
     advance : (nv,) what one stride adds to the posture (the way walked).
@@ -67,7 +75,7 @@ class Reference:
     qd: FloatArray
     qdd: FloatArray
     loading: FloatArray
-    progress: FloatArray
+    pressure: FloatArray
     phase: FloatArray
     stride_time: float
     advance: FloatArray
@@ -110,21 +118,30 @@ def walking(walker: Walker, gait: Gait) -> Reference:
     period = gait.stride_time
     left = np.arange(STRIDE_SAMPLES) / STRIDE_SAMPLES
     phase = np.stack([left, np.mod(left + gait.phase_offset_right, 1.0)], axis=1)
-    series = {name: Periodic.from_curve(curve, harmonics_for(period)) for name, curve in gait.curves.items()}
     q, qd, qdd = (np.zeros((STRIDE_SAMPLES, walker.model.nv)) for _ in range(3))
     q[:] = walker.model.qpos0
     coordinates = [(name, walker.legs[i], phase[:, i // 3]) for i, name in enumerate(LEG_COORDINATES)]
-    if "pelvis_tilt" in series:
+    if "pelvis_tilt" in gait.curves:
         coordinates.append(("pelvis_tilt", walker.root[2], left))
     for name, dof, at in coordinates:
+        harmonics = TILT_HARMONICS if name == "pelvis_tilt" else harmonics_for(period)
+        series = Periodic.from_curve(gait.curves[name], harmonics)
         for derivative, out in enumerate((q, qd, qdd)):
-            out[:, dof] = series[name](at, period, derivative)
-    loading = stance_loading(phase, gait.duty_factor, gait.phase_offset_right)
-    speed = _pelvis_path(walker, gait, left, loading, (q, qd, qdd))
-    advance = np.zeros(walker.model.nv)
-    advance[walker.root[0]] = speed * period
-    progress = np.clip(phase / gait.duty_factor, 0.0, 1.0)
-    return Reference(period / STRIDE_SAMPLES, q, qd, qdd, loading, progress, phase, period, advance)
+            out[:, dof] = series(at, period, derivative)
+    reference = Reference(
+        dt=period / STRIDE_SAMPLES,
+        q=q,
+        qd=qd,
+        qdd=qdd,
+        loading=stance_loading(phase, gait.duty_factor, gait.phase_offset_right),
+        pressure=PROGRESS_AT_TOE_OFF * np.clip(phase / gait.duty_factor, 0.0, 1.0),
+        phase=phase,
+        stride_time=period,
+        advance=np.zeros(walker.model.nv),
+    )
+    _bounce(walker, reference)
+    _surge(walker, reference, gait.speed)
+    return reference
 
 
 def stance_loading(phase: FloatArray, duty_factor: float, offset_right: float) -> FloatArray:
@@ -165,7 +182,8 @@ def standing(walker: Walker, lift: int | None = None) -> Reference:
         loading[:, lift] = 0.5 * (1.0 - smoothstep((time - SHIFT_START_S) / SHIFT_S))
         loading[:, 1 - lift] = 1.0 - loading[:, lift]
     still = np.zeros((n, 2))
-    return Reference(LIFT_DT_S, q, qd, qdd, loading, np.full((n, 2), 0.5), still, 0.0, np.zeros(walker.model.nv))
+    pressure = np.full((n, 2), 0.5 * PROGRESS_AT_TOE_OFF)
+    return Reference(LIFT_DT_S, q, qd, qdd, loading, pressure, still, 0.0, np.zeros(walker.model.nv))
 
 
 def make(motion: str, walker: Walker, gait: Gait) -> Reference:
@@ -175,38 +193,57 @@ def make(motion: str, walker: Walker, gait: Gait) -> Reference:
     return standing(walker, {"stand": None, "lift_left": 0, "lift_right": 1}[motion])
 
 
-def _pelvis_path(
-    walker: Walker, gait: Gait, left: FloatArray, loading: FloatArray, motion: tuple[FloatArray, FloatArray, FloatArray]
-) -> float:
-    """Fill in the pelvis translation that keeps the loaded sole on the ground; returns the mean speed, m/s."""
-    q, qd, qdd = motion
-    period = gait.stride_time
-    tx, tz = walker.root[0], walker.root[1]
-    n = len(q)
-    sole = np.zeros((n, 2))
-    ankle = np.zeros((n, 2))
-    posture = q.copy()
-    posture[:, [tx, tz]] = 0.0
-    for i in range(n):
-        walker.pose(posture[i])
+def _bounce(walker: Walker, reference: Reference) -> None:
+    """Fill in the height of the pelvis that keeps the loaded sole on the ground."""
+    tz = walker.root[1]
+    sole = np.zeros_like(reference.loading)
+    for i, posture in enumerate(reference.q):
+        walker.pose(posture)
         sole[i] = [walker.sole_height(foot) for foot in (0, 1)]
+    height = Periodic(-np.sum(reference.loading * sole, axis=1), PELVIS_HARMONICS)
+    phase = reference.phase[:, 0]
+    excursion = float(np.ptp(height(phase, reference.stride_time)))
+    height.coefficients[1:] *= min(1.0, PELVIS_EXCURSION_MAX_M / max(excursion, 1e-9))
+    for derivative, out in enumerate((reference.q, reference.qd, reference.qdd)):
+        out[:, tz] = height(phase, reference.stride_time, derivative)
+
+
+def _surge(walker: Walker, reference: Reference, speed: float | None) -> None:
+    """Fill in the way forward; without a measured `speed`, that of the loaded feet under the pelvis.
+
+    The forward acceleration a of the whole body follows from the balance of
+    moments about the pelvis, linear in a:
+
+        needed_tilt(a) = (x_pressure - x_pelvis) F_up + height F_forward(a)
+    """
+    tx, tz, tilt = walker.root
+    n, period, phase = len(reference.q), reference.stride_time, reference.phase[:, 0]
+    imbalance, per_acceleration, up = np.zeros(n), np.zeros(n), np.zeros(n)
+    ankle = np.zeros((n, 2))
+    push = np.zeros(walker.model.nv)
+    push[tx] = 1.0
+    for i in range(n):
+        still = walker.required_force(reference.q[i], reference.qd[i], reference.qdd[i])
+        pelvis = walker.pelvis()
+        place = np.sum(reference.loading[i] * walker.pressure_point(reference.pressure[i])) - pelvis[0]
         ankle[i] = walker.data.xpos[walker.feet, 0]
-    height = -np.sum(loading * sole, axis=1)
-    bounce = Periodic(height, PELVIS_HARMONICS)
-    excursion = float(np.ptp(bounce(left, period)))
-    bounce.coefficients[1:] *= min(1.0, PELVIS_EXCURSION_MAX_M / max(excursion, 1e-9))
-    backward = (np.roll(ankle, -1, axis=0) - np.roll(ankle, 1, axis=0)) * n / (2.0 * period)
-    surge = Periodic(-np.sum(loading * backward, axis=1), PELVIS_HARMONICS)
-    speed = gait.speed if gait.speed is not None else float(np.real(surge.coefficients[0]))
-    surge.coefficients[0] = 0.0
-    variation = float(np.max(np.abs(surge(left, period))))
-    surge.coefficients *= min(1.0, PELVIS_SPEED_VARIATION_MAX * abs(speed) / max(variation, 1e-9))
-    way = Periodic(np.zeros(n), PELVIS_HARMONICS)
+        pushed = walker.required_force(reference.q[i], reference.qd[i], reference.qdd[i] + push)
+        up[i] = still[tz]
+        imbalance[i] = still[tilt] - place * still[tz] - pelvis[2] * still[tx]
+        more = pushed - still
+        per_acceleration[i] = pelvis[2] * more[tx] - more[tilt]
+    # A stride neither gains nor loses speed: move the pressure under the feet until it is so.
+    shift = float(np.sum(imbalance / per_acceleration) / np.sum(up / per_acceleration))
+    shift = min(max(shift, -PRESSURE_SHIFT_MAX_M), PRESSURE_SHIFT_MAX_M)
+    surge = Periodic((imbalance - shift * up) / per_acceleration, PELVIS_HARMONICS)
+    if speed is None:
+        backward = (np.roll(ankle, -1, axis=0) - np.roll(ankle, 1, axis=0)) / (2.0 * reference.dt)
+        speed = -float(np.mean(np.sum(reference.loading * backward, axis=1)))
     k = np.arange(1, PELVIS_HARMONICS + 1)
-    way.coefficients[1:] = surge.coefficients[1:] * period / (2j * np.pi * k)
-    for derivative, out in enumerate((q, qd, qdd)):
-        out[:, tz] = bounce(left, period, derivative)
-        out[:, tx] = way(left, period, derivative)
-    q[:, tx] += speed * period * left
-    qd[:, tx] += speed
-    return speed
+    surge.coefficients[0] = 0.0
+    surge.coefficients[1:] /= (2j * np.pi * k / period) ** 2
+    for derivative, out in enumerate((reference.q, reference.qd, reference.qdd)):
+        out[:, tx] = surge(phase, period, derivative)
+    reference.q[:, tx] += speed * period * phase
+    reference.qd[:, tx] += speed
+    reference.advance[tx] = speed * period

@@ -136,9 +136,7 @@ class TrackingTwin:
         MuJoCo's sensor data, then hold the state at the beginning of the step.
         """
         data = self._data
-        motors, gain = self.walker.motors, self.walker.motor_gain
-        data.ctrl[motors[0]] = exo_nm[0] / gain[0]
-        data.ctrl[motors[1]] = exo_nm[1] / gain[1]
+        exo_nm = self._actuate(exo_nm)
         tick = self._steps % TICK_STEPS == 0
         if tick:
             mujoco.mj_step1(self._model, data)
@@ -155,6 +153,15 @@ class TrackingTwin:
         mujoco.mj_step(self._model, self._data, nstep=TICK_STEPS - 1)
         self._steps += TICK_STEPS - 1
         return self.sample
+
+    def _actuate(self, exo_nm: tuple[float, float]) -> tuple[float, float]:
+        """Hand the exo torque to the motors; returns what they can give."""
+        limits, gain, motors = self.walker.motor_limit_nm, self.walker.motor_gain, self.walker.motors
+        left = min(max(exo_nm[0], -limits[0]), limits[0])
+        right = min(max(exo_nm[1], -limits[1]), limits[1])
+        self._data.ctrl[motors[0]] = left / gain[0]
+        self._data.ctrl[motors[1]] = right / gain[1]
+        return left, right
 
     def _row(self, time: float) -> FloatArray:
         """Reference and ground reaction at a time, interpolated."""
@@ -194,7 +201,7 @@ class TrackingTwin:
         needed = self._needed + data.qfrc_bias - data.qfrc_passive - self._ground
         needed[walker.hips] -= exo_nm
 
-        passive, per_activation = self._muscle_forces()
+        passive, per_activation = self._muscle_forces(data.qvel + 0.5 * TICK_S * wanted)
         activation, excitation = self._solve(needed, passive, per_activation)
         force = passive + per_activation * activation
         muscle = self._moment[walker.muscles].T @ force
@@ -232,22 +239,27 @@ class TrackingTwin:
             force = np.array([ground[foot, FORWARD], 0.0, ground[foot, UP]])
             mujoco.mj_applyFT(self._model, data, force, none, point, int(walker.feet[foot]), self._ground)
 
-    def _muscle_forces(self) -> tuple[FloatArray, FloatArray]:
+    def _muscle_forces(self, velocity: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Actuator force of each muscle at zero activation, and its increase per unit of activation, N.
 
         MuJoCo evaluates its own muscle curves, twice; negative is pulling.
+        `velocity` (nv,) is that of the middle of the tick: a muscle's viscosity
+        against a foot of 1 kg makes the velocity at its beginning too stale.
         Also refreshes the moment matrix.
         """
         model, data, muscles = self._model, self._data, self.walker.muscles
+        mujoco.mju_sparse2dense(
+            self._moment, data.actuator_moment, data.moment_rownnz, data.moment_rowadr, data.moment_colind
+        )
+        measured = data.actuator_velocity.copy()
+        data.actuator_velocity[:] = self._moment @ velocity
         forces = []
         for activation in (0.0, 1.0):
             data.act[self.walker.activation_address] = activation
             data.ctrl[muscles] = activation
             mujoco.mj_fwdActuation(model, data)
             forces.append(data.actuator_force[muscles])
-        mujoco.mju_sparse2dense(
-            self._moment, data.actuator_moment, data.moment_rownnz, data.moment_rowadr, data.moment_colind
-        )
+        data.actuator_velocity[:] = measured
         return forces[0], forces[1] - forces[0]
 
     def _solve(

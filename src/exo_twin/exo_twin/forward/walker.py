@@ -18,6 +18,7 @@ from exo_twin.planar_muscles import MUSCLES
 
 ROOT = ("pelvis_tx", "pelvis_tz", "pelvis_tilt")
 IMU_SITES = ("imu_pelvis", "imu_thigh_l", "imu_thigh_r")
+SOLE = ("heel", "ball", "toe")
 PHYSICS_DT_S = 0.001
 
 
@@ -31,9 +32,9 @@ class Walker:
     legs : (6,) degrees of freedom of `LEG_COORDINATES`.
     hips : (2,) of these, left and right.
     muscles : (18,) actuators, order `MUSCLES`; activation_address : (18,) into data.act.
-    motors : (2,) hip exo actuators; motor_gain : (2,) Nm per unit of control.
-    feet : (2,) bodies; heel, toe : (2,) geoms of their rearmost and foremost contact.
-    contacts : per foot the contact geoms.
+    motors : (2,) hip exo actuators; motor_gain : Nm per unit of control, left, right;
+        motor_limit_nm : their strength, left, right.
+    feet : (2,) bodies; soles : (2, 3) spheres under them, order :data:`SOLE`; heel, toe : (2,) the outer ones.
     mass : kg.
 
     Raises
@@ -62,14 +63,16 @@ class Walker:
         if np.any(self.activation_address < 0):
             raise ExoError(f"{path} has muscles without activation dynamics; make the twin again")
         self.motors = np.array([self._id(mujoco.mjtObj.mjOBJ_ACTUATOR, f"hip_exo_{side}") for side in SIDES])
-        self.motor_gain = model.actuator_gear[self.motors, 0] * model.actuator_gainprm[self.motors, 0]
+        gear = model.actuator_gear[self.motors, 0]
+        self.motor_gain = [float(g) for g in gear * model.actuator_gainprm[self.motors, 0]]
+        limited = model.actuator_forcelimited[self.motors].astype(bool)
+        strength = np.where(limited, model.actuator_forcerange[self.motors, 1] * gear, np.inf)
+        self.motor_limit_nm = [float(nm) for nm in strength]
         self.feet = np.array([self._id(mujoco.mjtObj.mjOBJ_BODY, f"foot_{side}") for side in SIDES])
-        self.contacts = [self._contact_geoms(int(body)) for body in self.feet]
+        geoms = [[self._id(mujoco.mjtObj.mjOBJ_GEOM, f"{part}_{side}") for part in SOLE] for side in SIDES]
+        self.soles = np.array(geoms)
+        self.heel, self.toe = self.soles[:, 0], self.soles[:, -1]
         self.mass = float(np.sum(model.body_mass))
-        self.pose(np.array(model.qpos0))
-        forward = [self.data.geom_xpos[geoms, 0] for geoms in self.contacts]
-        self.heel = np.array([g[int(np.argmin(x))] for g, x in zip(self.contacts, forward, strict=True)])
-        self.toe = np.array([g[int(np.argmax(x))] for g, x in zip(self.contacts, forward, strict=True)])
 
     def pose(self, q: NDArray[np.float64]) -> None:
         """Put the body at rest in posture `q` (nv,)."""
@@ -87,8 +90,18 @@ class Walker:
 
     def sole_height(self, foot: int) -> float:
         """Height of the lowest contact point of a foot (0 left, 1 right) in the present pose, m."""
-        geoms = self.contacts[foot]
+        geoms = self.soles[foot]
         return float(np.min(self.data.geom_xpos[geoms, 2] - self.model.geom_size[geoms, 0]))
+
+    def pelvis(self) -> NDArray[np.float64]:
+        """Where the pelvis hinges in the present pose, (3,) m."""
+        anchor: NDArray[np.float64] = self.data.xanchor[self.model.dof_jntid[self.root[2]]]
+        return anchor
+
+    def pressure_point(self, place: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Forward position (2,) m of a place (2,) under each foot, 0 heel to 1 toe, in the present pose."""
+        heel = self.data.geom_xpos[self.heel, 0]
+        return np.asarray(heel + place * (self.data.geom_xpos[self.toe, 0] - heel))
 
     def sensor(self, kind: mujoco.mjtSensor, of: mujoco.mjtObj, name: str) -> slice:
         """Where a sensor's values lie in data.sensordata."""
@@ -102,17 +115,10 @@ class Walker:
     def _id(self, kind: mujoco.mjtObj, name: str) -> int:
         found = mujoco.mj_name2id(self.model, kind, name)
         if found < 0:
-            raise ExoError(f"{self._path} has no {kind.name.removeprefix('mjOBJ_').lower()} '{name}'; make the twin again")
+            raise ExoError(
+                f"{self._path} has no {kind.name.removeprefix('mjOBJ_').lower()} '{name}'; make the twin again"
+            )
         return int(found)
 
     def _dofs(self, names: tuple[str, ...]) -> NDArray[np.int64]:
         return np.array([self.model.jnt_dofadr[self._id(mujoco.mjtObj.mjOBJ_JOINT, name)] for name in names])
-
-    def _contact_geoms(self, foot: int) -> NDArray[np.int64]:
-        model = self.model
-        bodies = [b for b in range(model.nbody) if b == foot or model.body_parentid[b] == foot]
-        colliding = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
-        geoms = np.flatnonzero(np.isin(model.geom_bodyid, bodies) & colliding)
-        if len(geoms) < 2:
-            raise ExoError(f"{self._path} has a foot with fewer than two contact points; make the twin again")
-        return geoms

@@ -1,0 +1,226 @@
+"""The virtual device: the twin wearing the exo, seen through the exo's own sensors.
+
+No ROS here. `VirtualDevice.run` advances the physics by one publication period
+and returns what a real device would know (encoders, IMUs, EMG, its own torque)
+and, apart from it, the truth that only a simulation knows. Commands go through
+the same guard, envelope and age check as on hardware, inside the 1 kHz loop.
+
+Sample time: a publication's last physics step is a control tick; encoders,
+IMUs, truth and the newest EMG sample all belong to the beginning of that step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import deque
+
+import mujoco
+import numpy as np
+from exo_common.clock import NS_PER_S
+from exo_common.frames import HIPS
+from exo_common.parameters import Parameters, parameter
+from exo_emg.synthesis import EmgSynthesizer, SynthesisConfig
+from exo_safety.command_guard import Command, CommandGuard
+from numpy.typing import NDArray
+
+from exo_twin.forward.reference import MOTIONS, make
+from exo_twin.forward.tracking import TICK_STEPS, TrackingTwin, TwinSample
+from exo_twin.forward.walker import IMU_SITES, PHYSICS_DT_S, Walker
+from exo_twin.planar_muscles import MUSCLES
+from exo_twin.twin import Twin
+
+FloatArray = NDArray[np.float64]
+
+PERIOD_STEPS = 10
+STEP_NS = round(PHYSICS_DT_S * NS_PER_S)
+PERIOD_NS = PERIOD_STEPS * STEP_NS
+assert PERIOD_STEPS % TICK_STEPS == 0, "a publication must end on a control tick"
+
+# The tail of the actuator's exponential decay ends here, at exactly zero.
+NEGLIGIBLE_NM = 1e-3
+# Commands kept between two periods: ten times what the supervisor sends.
+INBOX = 10
+
+# Motor winding: rise at continuous torque and time constant of a drive of this class (about 10 Nm continuous).
+AMBIENT_C = 25.0
+HEATING_C_PER_NM2 = 0.3
+THERMAL_S = 300.0
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceConfig(Parameters):
+    """How the simulated device and its sensors behave."""
+
+    seed: int = parameter(0, "", "seed of every random number", minimum=0)
+    motion: str = parameter("walk", "", "what the wearer does", choices=MOTIONS)
+    torque_bandwidth_hz: float = parameter(40.0, "Hz", "bandwidth of the actuators' torque", minimum=5.0, maximum=200.0)
+    encoder_noise_rad: float = parameter(
+        3e-4, "rad", "standard deviation of the hip encoders", minimum=0.0, maximum=0.05
+    )
+    encoder_rate_noise_rad_s: float = parameter(
+        0.02, "rad/s", "standard deviation of the hip velocities", minimum=0.0, maximum=1.0
+    )
+    torque_noise_nm: float = parameter(0.03, "Nm", "standard deviation of the torque sensors", minimum=0.0, maximum=1.0)
+    gyro_noise_rad_s: float = parameter(0.005, "rad/s", "standard deviation of the gyros", minimum=0.0, maximum=0.5)
+    accelerometer_noise_m_s2: float = parameter(
+        0.05, "m/s^2", "standard deviation of the accelerometers", minimum=0.0, maximum=5.0
+    )
+    emg_gain_v: float = parameter(5e-4, "V", "RMS of the EMG at full excitation", minimum=1e-6, maximum=5e-3)
+    emg_noise_v: float = parameter(5e-6, "V", "RMS of the EMG's electrode noise", minimum=0.0, maximum=1e-3)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImuReading:
+    """One IMU in its own axes (x forward, y left, z up when standing)."""
+
+    orientation_xyzw: FloatArray
+    angular_velocity: FloatArray
+    acceleration: FloatArray
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceSample:
+    """What one publication period brought.
+
+    Attributes
+    ----------
+    stamp_ns : acquisition time of everything but the earlier EMG samples.
+    position, velocity : (2,) hips, left, right, as the encoders see them; rad, rad/s.
+    torque_measured_nm : (2,) of the torque sensors; torque_nm : (2,) really applied.
+    temperature_c : (2,) motors.
+    imus : reading per site of `IMU_SITES`.
+    emg_v : (10, 18) V, the newest sample last; emg_first : index of its first sample.
+    truth : the twin's state, known to a simulation only.
+    arm_session, command_sequence, command_age_s, refused, fault : of the guard.
+    """
+
+    stamp_ns: int
+    position: FloatArray
+    velocity: FloatArray
+    torque_measured_nm: FloatArray
+    torque_nm: FloatArray
+    temperature_c: FloatArray
+    imus: dict[str, ImuReading]
+    emg_v: FloatArray
+    emg_first: int
+    truth: TwinSample
+    arm_session: int
+    command_sequence: int
+    command_age_s: float
+    refused: int
+    fault: str
+
+
+class VirtualDevice:
+    """The wearer and the exo; deterministic for a seed and a sequence of commands.
+
+    `run` belongs to one thread; :meth:`offer` and :attr:`writers` may be used from another.
+
+    Attributes
+    ----------
+    writers : publishers on the command topic, as last counted.
+    walker : the body, with the indices of its coordinates.
+    """
+
+    def __init__(self, twin: Twin, config: DeviceConfig) -> None:
+        self.config = config
+        self.walker = Walker(twin.walker)
+        self._twin = TrackingTwin(self.walker, make(config.motion, self.walker, twin.gait))
+        self._guard = CommandGuard(twin.envelope)
+        self.writers = 1
+        self._inbox: deque[Command] = deque(maxlen=INBOX)
+        self._noise = np.random.default_rng((config.seed, 1))
+        emg = SynthesisConfig(sampling_rate_hz=1.0 / PHYSICS_DT_S, gain_v=config.emg_gain_v, noise_v=config.emg_noise_v)
+        self._emg = EmgSynthesizer(len(MUSCLES), config.seed, emg)
+        self._excitation = np.zeros((PERIOD_STEPS, len(MUSCLES)))
+        self._emg_next = 0
+        self._applied = [0.0, 0.0]
+        self._lag = 1.0 - math.exp(-2.0 * math.pi * config.torque_bandwidth_hz * PHYSICS_DT_S)
+        self._temperature = np.full(2, AMBIENT_C)
+        joint, site = mujoco.mjtObj.mjOBJ_JOINT, mujoco.mjtObj.mjOBJ_SITE
+        kinds = mujoco.mjtSensor
+        self._angle = [self.walker.sensor(kinds.mjSENS_JOINTPOS, joint, hip).start for hip in HIPS]
+        self._rate = [self.walker.sensor(kinds.mjSENS_JOINTVEL, joint, hip).start for hip in HIPS]
+        self._imus = {
+            name: tuple(
+                self.walker.sensor(kind, site, name)
+                for kind in (kinds.mjSENS_FRAMEQUAT, kinds.mjSENS_GYRO, kinds.mjSENS_ACCELEROMETER)
+            )
+            for name in IMU_SITES
+        }
+        # Power-on: one control tick, so that the first publication ends on one too.
+        self._step(0)
+
+    def offer(self, command: Command) -> None:
+        """A command arrived; the guard judges it in the next physics step."""
+        self._inbox.append(command)
+
+    def skip(self, samples: int) -> None:
+        """Account for EMG samples that were never taken because the host stalled."""
+        self._emg_next += samples
+
+    def run(self, stamp_ns: int, late_ns: int = 0) -> DeviceSample:
+        """Advance by one period (10 ms).
+
+        Parameters
+        ----------
+        stamp_ns : when the period's last sample is due.
+        late_ns : how late the host is; commands age by it, so that a stalled
+            loop cannot mistake an old command for a fresh one.
+        """
+        self._guard.writers = self.writers
+        first = stamp_ns - (PERIOD_STEPS - 1) * STEP_NS
+        while self._inbox:
+            self._guard.offer(self._inbox.popleft(), first + late_ns)
+        for i in range(PERIOD_STEPS):
+            self._step(first + i * STEP_NS + late_ns)
+            self._excitation[i] = self._twin.sample.excitation
+        self._heat()
+        emg_first, self._emg_next = self._emg_next, self._emg_next + PERIOD_STEPS
+        now = stamp_ns + late_ns
+        config, guard, sensors = self.config, self._guard, self.walker.data.sensordata
+        torque = np.array(self._applied)
+        return DeviceSample(
+            stamp_ns=stamp_ns,
+            position=sensors[self._angle] + config.encoder_noise_rad * self._noise.standard_normal(2),
+            velocity=sensors[self._rate] + config.encoder_rate_noise_rad_s * self._noise.standard_normal(2),
+            torque_measured_nm=torque + config.torque_noise_nm * self._noise.standard_normal(2),
+            torque_nm=torque,
+            temperature_c=self._temperature.copy(),
+            imus={name: self._imu(name) for name in self._imus},
+            emg_v=self._emg.frame(self._excitation),
+            emg_first=emg_first,
+            truth=self._twin.sample,
+            arm_session=guard.session,
+            command_sequence=guard.sequence,
+            command_age_s=guard.age_s(now),
+            refused=guard.refused,
+            fault=guard.fault(now),
+        )
+
+    def _step(self, now_ns: int) -> None:
+        """One millisecond: guard, actuator, body."""
+        data, hips = self.walker.data, self.walker.hips
+        position = (float(data.qpos[hips[0]]), float(data.qpos[hips[1]]))
+        velocity = (float(data.qvel[hips[0]]), float(data.qvel[hips[1]]))
+        wanted = self._guard.step(now_ns, PHYSICS_DT_S, position, velocity)
+        for i in (0, 1):
+            self._applied[i] += self._lag * (wanted[i] - self._applied[i])
+            if wanted[i] == 0.0 and abs(self._applied[i]) < NEGLIGIBLE_NM:
+                self._applied[i] = 0.0
+        self._twin.step((self._applied[0], self._applied[1]))
+
+    def _heat(self) -> None:
+        target = AMBIENT_C + HEATING_C_PER_NM2 * np.square(self._applied)
+        self._temperature += (target - self._temperature) * PERIOD_STEPS * PHYSICS_DT_S / THERMAL_S
+
+    def _imu(self, name: str) -> ImuReading:
+        orientation, gyro, accelerometer = self._imus[name]
+        sensors, noise = self.walker.data.sensordata, self._noise
+        w, x, y, z = sensors[orientation]
+        return ImuReading(
+            orientation_xyzw=np.array([x, y, z, w]),
+            angular_velocity=sensors[gyro] + self.config.gyro_noise_rad_s * noise.standard_normal(3),
+            acceleration=sensors[accelerometer] + self.config.accelerometer_noise_m_s2 * noise.standard_normal(3),
+        )
