@@ -145,6 +145,9 @@ class Workspace:
 
     def _colcon(self) -> None:
         environment = self._base_environment()
+        colcon = shutil.which("colcon", path=environment["PATH"])
+        if colcon is None:
+            raise SetupError("colcon was not found; install the package python3-colcon-common-extensions")
         jobs = str(os.cpu_count() or 1)
         environment["MAKEFLAGS"] = f"-j{jobs}"
         paths = [os.path.join(self.root, "src")]
@@ -152,7 +155,7 @@ class Workspace:
             paths.append(os.path.join(self.root, "wheel_overlay"))
         self._call(
             [
-                os.path.join(self.venv, "bin", "colcon"), "--log-base", os.path.join(self.home, "log"),
+                colcon, "--log-base", os.path.join(self.home, "log"),
                 "build", "--symlink-install", "--merge-install", "--base-paths", *paths,
                 "--build-base", os.path.join(self.home, "build"), "--install-base", self.install,
                 "--cmake-args", "-DBUILD_TESTING=OFF", f"-DPython3_EXECUTABLE={self.python}",

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from exo_capture.monocular import Capture, capture_sagittal
 from exo_capture.weights import model_path
-from exo_common.artefact import writing
+from exo_common.artefact import read_manifest, writing
 from exo_common.errors import ExoError
 from exo_common.opensim_files import write_trc
 from exo_common.session import FILE, Session
+from exo_controller.build import build_controller
+from exo_twin.inverse.build import build_twin
 
 from exo_bringup.progress import Stages
 
@@ -37,9 +39,6 @@ def personalise(session: Session, stages: Stages) -> Personalisation:
     ------
     ExoError : with the cause and the cure; finished stages are kept.
     """
-    from exo_controller.build import build_controller
-    from exo_twin.inverse.build import build_twin
-
     if len(session.cameras) != 1:
         raise ExoError(
             f"{session.folder / FILE} lists {len(session.cameras)} cameras; "
@@ -59,7 +58,17 @@ def personalise(session: Session, stages: Stages) -> Personalisation:
             capture.quality.save(folder / "quality.yaml")
     keypoints = session.folder / "capture" / "keypoints.trc"
     with stages.stage("twin: scaling, inverse kinematics, walker") as progress:
-        twin = build_twin(capture, wearer, session.folder / "twin", inputs, warnings, progress)
+        twin = build_twin(
+            capture.markers,
+            [dataclasses.asdict(stride) for stride in capture.strides],
+            capture.quality.figures,
+            wearer,
+            session.folder / "twin",
+            inputs | {"keypoints.trc": keypoints},
+            warnings,
+            lambda text: progress(0.0, text),
+        )
+    warnings = list(read_manifest(twin, "twin")["warnings"])
     with stages.stage("controller: assistance profile") as progress:
         controller = build_controller(twin, session.folder / "controller")
     return Personalisation(capture, keypoints, twin, controller, warnings)
