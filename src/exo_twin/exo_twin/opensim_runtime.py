@@ -6,12 +6,12 @@ about two seconds; live nodes never do.
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import opensim
 
@@ -46,11 +46,11 @@ def logging_to(path: Path) -> Iterator[None]:
                 os.close(copy)
 
 
-def _follow(stream: io.TextIOBase, descriptor: int, copy: int) -> io.TextIOBase:
+def _follow(stream: TextIO, descriptor: int, copy: int) -> TextIO:
     """A stream that keeps writing where `stream` wrote; the same one if it does not use the descriptor."""
     try:
         if stream.fileno() != descriptor:
             return stream
     except (OSError, ValueError, AttributeError):
         return stream
-    return os.fdopen(os.dup(copy), "w", buffering=1, encoding="utf-8", closefd=True)
+    return os.fdopen(os.dup(copy), "w", buffering=1, encoding="utf-8")

@@ -20,6 +20,7 @@ from exo_twin.forward.compiler.exoskeleton import HipExoskeleton
 from exo_twin.inverse.gait_cycle import gait_from_motion
 from exo_twin.inverse.kinematics import Kinematics, solve_kinematics
 from exo_twin.inverse.models import blazepose_model
+from exo_twin.inverse.muscle_tuning import Retuned, retune_tendons, tuning_warnings
 from exo_twin.inverse.scaling import Scaling, scale_model
 from exo_twin.inverse.tolerance import compute_envelope
 from exo_twin.opensim_runtime import logging_to
@@ -76,10 +77,12 @@ def build_twin(
         progress("inverse kinematics")
         kinematics = solve_kinematics(markers, scaling.model, generic, work / "coordinates.mot")
         gait = gait_from_motion(kinematics.coordinates, strides, _source(len(strides)))
+        retuned = retune_tendons(scaling.model, gait)
         progress("compiling the walker")
         compiled = compile_walker(scaling.model, wearer.height, _upright(kinematics.coordinates), exoskeleton)
         envelope = compute_envelope(wearer.id, gait, compiled.arrays, exoskeleton.torque_max)
-        found += [*scaling.warnings, *kinematics.warnings, *compiled.agreement.warnings(), MUSCLE_MODEL]
+        found += [*scaling.warnings, *kinematics.warnings, *tuning_warnings(retuned)]
+        found += [*compiled.agreement.warnings(), MUSCLE_MODEL]
         progress("writing the twin")
         with writing(folder, KIND, wearer.id, inputs, found) as target:
             shutil.copy(scaling.model, target / "scaled.osim")
@@ -87,7 +90,7 @@ def build_twin(
             compiled.save(target)
             gait.save(target / GAIT_FILE)
             envelope.save(target / "envelope.yaml")
-            report = _quality(scaling, kinematics, gait, compiled, quality, found)
+            report = _quality(scaling, kinematics, gait, retuned, compiled, quality, found)
             (target / "quality.yaml").write_text(
                 yaml.safe_dump(report, sort_keys=False, width=120, default_flow_style=None), encoding="utf-8"
             )
@@ -111,6 +114,7 @@ def _quality(
     scaling: Scaling,
     kinematics: Kinematics,
     gait: Gait,
+    retuned: Sequence[Retuned],
     compiled: Compiled,
     capture: Mapping[str, Any] | None,
     warnings: list[str],
@@ -135,6 +139,15 @@ def _quality(
             "strides_left": sum(s["side"] == "l" for s in gait.strides),
             "strides_right": sum(s["side"] == "r" for s in gait.strides),
             "rom_deg": gait.rom_deg,
+        },
+        "tendons_retuned": {
+            item.muscle: {
+                "mean_fibre_before": round(item.mean_before, 2),
+                "mean_fibre_after": round(item.mean_after, 2),
+                "slack_m_before": round(item.slack_before, 4),
+                "slack_m_after": round(item.slack_after, 4),
+            }
+            for item in retuned
         },
         "muscles_vs_opensim": compiled.agreement.as_dict(),
     }

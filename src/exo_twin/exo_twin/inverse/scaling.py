@@ -209,10 +209,11 @@ def _judge(lengths: Mapping[str, Mapping[str, float]], factors: Mapping[str, flo
             "the scale of the keypoints may be wrong"
         )
     for name, values in lengths.items():
-        if values["spread_m"] > SPREAD_WARNING * values["length_m"]:
+        spread = values["spread_m"] / values["length_m"]
+        if spread > SPREAD_WARNING:
             warnings.append(
-                f"the {name.replace('_', ' ')}'s length varies by {100 * values['spread_m'] / values['length_m']:.0f} % "
-                "between frames; its scale is uncertain"
+                f"the {name.replace('_', ' ')}'s length varies by {100 * spread:.0f} % between frames; "
+                "its scale is uncertain"
             )
     return warnings
 

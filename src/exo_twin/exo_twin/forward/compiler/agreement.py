@@ -29,7 +29,8 @@ class Agreement:
     Attributes
     ----------
     poses : number of held-out random poses.
-    moment_arm_mm, length_mm, isometric_pct : the compiled MuJoCo walker, mm and % of F_max (full activation, rigid tendon).
+    moment_arm_mm, length_mm, isometric_pct : the compiled MuJoCo walker at full
+        activation, mm and % of F_max.
     polynomial_moment_arm_mm, polynomial_isometric_pct : the live nodes' polynomials and curves.
     force_velocity_pct : the fitted force-velocity curve, % of the isometric force.
     """
@@ -98,9 +99,9 @@ def measure_agreement(
                 q[LEG_COORDINATES.index(coordinate)] = angle
             data.act[activation] = SETTLED
             mujoco.mj_forward(walker, data)
-            moment = np.zeros(walker.nv)
+            dense = np.zeros((walker.nu, walker.nv))
             mujoco.mju_sparse2dense(
-                dense := np.zeros((walker.nu, walker.nv)),
+                dense,
                 data.actuator_moment,
                 data.moment_rownnz,
                 data.moment_rowadr,

@@ -49,7 +49,7 @@ class Compiled:
     def save(self, folder: Path) -> None:
         """Write `walker.xml` and `model.npz` into a folder."""
         (folder / "walker.xml").write_text(self.xml, encoding="utf-8")
-        np.savez_compressed(folder / "model.npz", **self.arrays)
+        np.savez_compressed(folder / "model.npz", allow_pickle=False, **self.arrays)
 
 
 def compile_walker(
