@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 import rclpy
-from exo_bringup import launch_runner
 from exo_bringup.launch_runner import LaunchRunner, describe_arguments, find_launch_file, main
 from exo_common.errors import ExoError
 from rcl_interfaces.srv import GetParameters
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+
+from exo_bringup import launch_runner
 
 DOMAIN = 72
 PATIENCE_S = 10.0
@@ -123,7 +124,11 @@ def test_a_death_is_told_and_changes_the_exit_code(prefix: Path) -> None:
 def test_a_node_that_ignores_int_and_term_is_killed(prefix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch_runner, "INT_PATIENCE_S", 0.3)
     monkeypatch.setattr(launch_runner, "TERM_PATIENCE_S", 0.3)
-    deaf = "import signal, time\nfor s in (2, 15): signal.signal(s, signal.SIG_IGN)\nprint('deaf', flush=True)\ntime.sleep(60)"
+    deaf = """import signal, time
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
+print("deaf", flush=True)
+time.sleep(60)"""
     log = prefix / "nodes.log"
     with LaunchRunner(write(prefix, script(prefix, deaf).format("a", "")), log=log) as runner:
         wait_for(lambda: log.exists() and "deaf" in log.read_text(), "the node")
@@ -166,7 +171,7 @@ def test_arguments_are_shown_and_mistakes_named(capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr().out
     assert "device:=" in shown and "virtual | hardware" in shown and "required" in shown
     assert describe_arguments([]) == "  no arguments"
-    with pytest.raises(ExoError, match="has no launch file 'nothing'; it has:.*exo.launch.xml"):
+    with pytest.raises(ExoError, match=r"has no launch file 'nothing'; it has:.*exo.launch.xml"):
         find_launch_file("exo_bringup", "nothing")
     with pytest.raises(ExoError, match="package 'nowhere' is not installed"):
         main(["nowhere", "exo"])

@@ -54,7 +54,7 @@ class Player(Node):
             raise ExoError(f"{bag.folder} holds none of {', '.join(self.parameters.topics)}; record the whole graph")
         if bag.damage:
             self.get_logger().warning(bag.damage)
-        self._publishers = {topic: self._publisher(topic, bag) for topic in topics}
+        self._outputs = {topic: self._publisher(topic, bag) for topic in topics}
         self._clock_publisher = self.create_publisher(Clock, "/clock", PUBLISH)
         self._messages = bag.raw(topics)
         self._next: RawMessage | None = next(self._messages, None)
@@ -86,19 +86,19 @@ class Player(Node):
         bag_now = first_ns + round((now - start) * self.parameters.rate * 1e9)
         while self._next is not None and self._next.received_ns <= bag_now:
             self._show_clock(self._next.received_ns)
-            self._publishers[self._next.topic].publish(self._next.data)
+            self._outputs[self._next.topic].publish(self._next.data)
             self._played += 1
             self._next = next(self._messages, None)
         self._show_clock(bag_now)
         self._diagnostics.values = {"played": self._played, "rate": self.parameters.rate}
         if self._next is None:
-            for publisher in self._publishers.values():
+            for publisher in self._outputs.values():
                 publisher.wait_for_all_acked(Duration(seconds=1.0))
             self._finished_at = now
             self.get_logger().info(f"{self._played} messages played")
 
     def _heard(self, now: float) -> bool:
-        if not self.parameters.listener or self._publishers[self.parameters.listener].get_subscription_count():
+        if not self.parameters.listener or self._outputs[self.parameters.listener].get_subscription_count():
             return True
         if now > self._waiting_since + self.parameters.patience:
             self.failed = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import io
 import sys
@@ -73,7 +74,8 @@ class View(Node):
         self.parameters = declare(self, ViewParameters)
         wearer = load_wearer(Path(self.parameters.twin).expanduser() if self.parameters.twin else None)
         try:
-            self.server = viser.ViserServer(host=LOOPBACK, port=self.parameters.port, label="exo", verbose=False)
+            with contextlib.redirect_stdout(io.StringIO()):  # its banner; the address is printed below
+                self.server = viser.ViserServer(host=LOOPBACK, port=self.parameters.port, label="exo", verbose=False)
         except OSError:
             raise ExoError(f"port {self.parameters.port} is taken; choose another with port:=") from None
         self._build_scene(wearer.pelvis_above_ground, describe(wearer))
