@@ -13,9 +13,10 @@ import numpy as np
 from exo_common.frames import SIDES
 from exo_common.opensim_files import Markers
 from numpy.typing import NDArray
-from scipy.signal import find_peaks
+from scipy.signal import find_peaks, peak_prominences
 
 PROMINENCE_SHARE = 0.4  # of the foot's whole excursion; bumps within a stride have far less
+FLANK_SHARE = 0.1  # of it, seen on both sides: at the ends of a recording noise makes maxima of its own
 STRIDE_S = (0.5, 2.5)  # a run is shorter, a stop longer
 STANCE_SHARE = (0.3, 0.9)
 
@@ -117,9 +118,11 @@ def _peaks(time: NDArray[np.float64], signal: NDArray[np.float64]) -> tuple[floa
     # A low value beyond each end lets a maximum shortly before the end count by its other flank.
     padded = np.pad(filled, 1, constant_values=filled.min())
     peaks = find_peaks(padded, prominence=PROMINENCE_SHARE * np.ptp(filled))[0] - 1
+    peaks = peaks[(peaks > 0) & (peaks < len(filled) - 1)]
+    peaks = peaks[peak_prominences(filled, peaks)[0] > FLANK_SHARE * np.ptp(filled)]
     times = []
     for i in peaks:
-        if 0 < i < len(filled) - 1 and known[i - 1 : i + 2].all():
+        if known[i - 1 : i + 2].all():
             before, here, after = filled[i - 1 : i + 2]
             bend = before - 2.0 * here + after
             shift = 0.5 * (before - after) / bend if bend else 0.0

@@ -35,6 +35,7 @@ PEOPLE_IN_CROP = 2  # a bystander may pass behind
 MAX_BREAK_S = 0.2  # a longer absence ends the usable window
 BORDER = 0.02  # of the body height: a joint this near the edge of the picture is half outside
 MIN_STRIDES = 2
+HEIGHT_M = (1.0, 2.3)
 LEG_JOINTS = (*LEG_L, *LEG_R)
 
 
@@ -87,10 +88,12 @@ def capture_sagittal(
 
     Raises
     ------
-    ExoError : if the video is missing, unreadable or too short; nobody or two people
+    ExoError : if the height is not in m; the video is missing, unreadable or too short; nobody or two people
         walk across; the walk holds too few strides; or the result is not usable.
     """
     report = progress or (lambda share, text: None)
+    if not HEIGHT_M[0] <= height <= HEIGHT_M[1]:
+        raise ExoError(f"height {height:g} is not a person's in m; give the wearer's standing height in m, e.g. 1.72")
     report(0.0, "opening the video")
     clip = open_clip(video, start_s, end_s)
     candidates = _find_people(clip, model, report)

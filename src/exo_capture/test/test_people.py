@@ -66,7 +66,7 @@ def test_only_the_steady_walk_counts(walker):
 def test_two_walkers_need_a_choice(walker):
     there, back = walker(direction=1).landmarks, walker(direction=-1).landmarks
     frames = np.arange(len(there))
-    tracks = find_tracks(candidates((frames, there), (frames, back + (0.0, -300.0))), RATE_HZ)
+    tracks = find_tracks(candidates((frames, there), (frames, back + np.array([0.0, -300.0]))), RATE_HZ)
     with pytest.raises(ExoError, match=r"two people walk.*walking\.start"):
         choose_walker(tracks, RATE_HZ)
 
@@ -74,7 +74,7 @@ def test_two_walkers_need_a_choice(walker):
 def test_nobody_walks(walker):
     bystander = standing(walker, 900.0, 500.0)
     tracks = find_tracks(candidates((np.arange(len(bystander)), bystander)), RATE_HZ)
-    with pytest.raises(ExoError, match="nobody walks across the picture.*1 person"):
+    with pytest.raises(ExoError, match=r"nobody walks across the picture.*1 person"):
         choose_walker(tracks, RATE_HZ)
 
 

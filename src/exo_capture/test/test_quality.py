@@ -1,0 +1,48 @@
+import pytest
+import yaml
+from exo_capture.quality import CHECKS, GOOD, NOT_USABLE, USABLE, judge
+from exo_common.errors import ExoError
+
+CLEAN = {check.key: 0.0 for check in CHECKS}
+STRIDES = {"l": 2, "r": 3}
+
+
+def test_a_clean_capture_is_good():
+    quality = judge(CLEAN, STRIDES, {}, {})
+    assert quality.verdict == GOOD and quality.warnings == ()
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.key)
+def test_every_limit_counts_and_says_the_cure(check):
+    between = judge({**CLEAN, check.key: (check.good + check.usable) / 2.0}, STRIDES, {}, {})
+    beyond = judge({**CLEAN, check.key: check.usable * 1.01}, STRIDES, {}, {})
+    assert (between.verdict, beyond.verdict) == (USABLE, NOT_USABLE)
+    for quality in (between, beyond):
+        assert len(quality.warnings) == 1
+        assert check.key in quality.warnings[0] and check.cure in quality.warnings[0]
+
+
+def test_a_figure_that_could_not_be_computed_is_not_usable():
+    assert judge({**CLEAN, "bone_length_cv_pct": float("nan")}, STRIDES, {}, {}).verdict == NOT_USABLE
+
+
+def test_a_later_milder_fault_does_not_soften_the_verdict():
+    worst, mild = CHECKS[0], CHECKS[-1]
+    figures = {**CLEAN, worst.key: worst.usable * 2.0, mild.key: (mild.good + mild.usable) / 2.0}
+    assert judge(figures, STRIDES, {}, {}).verdict == NOT_USABLE
+
+
+def test_few_strides_are_said():
+    quality = judge(CLEAN, {"l": 1, "r": 2}, {}, {})
+    assert quality.verdict == USABLE and "only 1 complete stride" in quality.warnings[0]
+
+
+def test_report_file(tmp_path):
+    path = tmp_path / "quality.yaml"
+    judge(CLEAN, STRIDES, {"speed_m_s": 1.23456}, {"direction": "to the left"}).save(path)
+    content = yaml.safe_load(path.read_text())
+    assert content["verdict"] == GOOD and content["strides"] == STRIDES
+    assert content["gait"]["speed_m_s"] == 1.235
+    assert any("plane" in assumption for assumption in content["assumptions"])
+    with pytest.raises(ExoError, match="could not be written"):
+        judge(CLEAN, STRIDES, {}, {}).save(tmp_path / "missing" / "quality.yaml")
