@@ -45,7 +45,9 @@ def test_causal_envelope_is_the_offline_one_late_by_the_stated_delay() -> None:
     fit = [correlation(causal[500 + lag : -500 + lag, 0], offline[500:-500, 0]) for lag in lags]
     assert abs(int(np.argmax(fit)) - 1e3 * group_delay_s(CONFIG)) <= 8
     assert max(fit) >= 0.98
-    assert correlation(causal[500:, 0], drive[500 - round(1e3 * group_delay_s(CONFIG)) :, 0][: len(causal) - 500]) >= 0.9
+    assert (
+        correlation(causal[500:, 0], drive[500 - round(1e3 * group_delay_s(CONFIG)) :, 0][: len(causal) - 500]) >= 0.9
+    )
 
 
 def test_cutting_the_signal_differently_changes_nothing() -> None:

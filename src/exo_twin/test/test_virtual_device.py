@@ -1,0 +1,152 @@
+"""The virtual device without ROS: sensors, guard and EMG in lockstep."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import synthetic_twin
+from exo_emg.processing import ChainConfig, EnvelopeStream, group_delay_s
+from exo_emg.synthesis import SynthesisConfig
+from exo_safety.command_guard import COMMAND_AGE_MAX_S, EMERGENCY_RAMP_S, Command
+from exo_twin.forward.pacing import Pacer
+from exo_twin.forward.tracking import ACTIVATION_S
+from exo_twin.forward.virtual_device import PERIOD_NS, DeviceConfig, DeviceSample, VirtualDevice
+from exo_twin.twin import Twin
+
+START = 1_000_000_000
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory: pytest.TempPathFactory) -> Twin:
+    return Twin.load(synthetic_twin.write(tmp_path_factory.mktemp("twins") / "twin"))
+
+
+class Bench:
+    """A device and a supervisor that answers every sample."""
+
+    def __init__(self, twin: Twin, **config: object) -> None:
+        self.device = VirtualDevice(twin, DeviceConfig(**config))  # type: ignore[arg-type]
+        self.periods = 0
+
+    def run(self, periods: int, torque: tuple[float, float] | None = None, session: int = 5) -> list[DeviceSample]:
+        samples = []
+        for _ in range(periods):
+            self.periods += 1
+            samples.append(self.device.run(START + self.periods * PERIOD_NS))
+            if torque is not None:
+                self.device.offer(Command(samples[-1].stamp_ns, self.periods, session, torque))
+        return samples
+
+
+def test_sensors_agree_with_the_truth(twin: Twin) -> None:
+    bench = Bench(twin)
+    samples = bench.run(200)
+    hips = bench.device.walker.hips
+    seen = np.array([s.position for s in samples])
+    true = np.array([s.truth.q[hips] for s in samples])
+    assert 0.0 < np.std(seen - true) < 1e-3
+    rate = np.array([s.truth.qd[hips] for s in samples])
+    np.testing.assert_allclose(np.array([s.velocity for s in samples]), rate, atol=0.2)
+    # The thigh IMU turns about its left axis with hip and pelvis; flexion turns the front up: negative about y.
+    gyro = np.array([s.imus["imu_thigh_l"].angular_velocity[1] for s in samples])
+    tilt = np.array([s.truth.qd[bench.device.walker.root[2]] for s in samples])
+    np.testing.assert_allclose(gyro, -(rate[:, 0] + tilt), atol=0.05)
+
+
+def test_a_standing_imu_feels_gravity_upwards(twin: Twin) -> None:
+    sample = Bench(twin, motion="stand").run(100)[-1]
+    for reading in sample.imus.values():
+        np.testing.assert_allclose(reading.acceleration, [0.0, 0.0, 9.81], atol=0.4)
+        np.testing.assert_allclose(np.abs(reading.orientation_xyzw), [0.0, 0.0, 0.0, 1.0], atol=0.05)
+
+
+def test_same_seed_same_device(twin: Twin) -> None:
+    a, b, c = (Bench(twin, seed=seed).run(30, (4.0, -4.0))[-1] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(a.emg_v, b.emg_v)
+    np.testing.assert_array_equal(a.position, b.position)
+    assert not np.array_equal(a.position, c.position) and not np.array_equal(a.emg_v, c.emg_v)
+
+
+def test_commands_become_torque_on_their_own_side(twin: Twin) -> None:
+    sample = Bench(twin, motion="stand").run(50, (4.0, -2.0))[-1]
+    np.testing.assert_allclose(sample.torque_nm, [4.0, -2.0], atol=0.01)
+    np.testing.assert_allclose(sample.truth.exo_nm, [4.0, -2.0], atol=0.01)
+    assert sample.arm_session == 5 and sample.refused == 0 and sample.fault == ""
+
+
+def test_silence_brings_torque_to_zero_in_bounded_time(twin: Twin) -> None:
+    bench = Bench(twin, motion="stand")
+    bench.run(50, (4.0, -2.0))
+    silent = bench.run(15)
+    bound_s = COMMAND_AGE_MAX_S + EMERGENCY_RAMP_S + 0.04
+    zero = next(i for i, s in enumerate(silent) if not np.any(s.torque_nm))
+    assert (zero + 1) * 0.010 <= bound_s
+    assert all(not np.any(s.torque_nm) for s in silent[zero:])
+    assert "no fresh command" in silent[-1].fault
+
+
+def test_commands_age_while_the_host_is_late(twin: Twin) -> None:
+    bench = Bench(twin, motion="stand")
+    last = bench.run(50, (4.0, 4.0))[-1]
+    stalled = bench.device.run(last.stamp_ns + PERIOD_NS, late_ns=100_000_000)
+    assert stalled.refused == 1 and stalled.torque_nm[0] < 4.0
+
+
+def test_two_writers_mean_no_torque(twin: Twin) -> None:
+    bench = Bench(twin, motion="stand")
+    bench.run(50, (4.0, 4.0))
+    bench.device.writers = 2
+    sample = bench.run(6, (4.0, 4.0))[-1]
+    assert not np.any(sample.torque_nm) and "publishers" in sample.fault
+
+
+def test_exo_torque_changes_the_muscles(twin: Twin) -> None:
+    plain = Bench(twin, motion="lift_left").run(450)[-1].truth.activation
+    helped = Bench(twin, motion="lift_left").run(450, (8.0, 0.0))[-1].truth.activation
+    flexors = [1, 3]
+    assert helped[flexors].sum() < 0.9 * plain[flexors].sum(), "held thigh: flexors give up what the exo carries"
+    np.testing.assert_allclose(helped[9:], plain[9:], atol=1e-3)
+
+
+def test_emg_envelope_tells_the_activation(twin: Twin) -> None:
+    samples = Bench(twin).run(660)
+    emg = np.concatenate([s.emg_v for s in samples])
+    assert [s.emg_first for s in samples[:3]] == [0, 10, 20]
+    config = SynthesisConfig()
+    stream = EnvelopeStream(config.sampling_rate_hz, np.full(18, config.maximum_v()), ChainConfig())
+    envelope = stream.process(emg)[9::10]
+    activation = np.array([s.truth.activation for s in samples])
+    # One lag for all muscles, known beforehand: late by the filter, early because EMG leads activation.
+    delay = round((group_delay_s(ChainConfig()) - ACTIVATION_S) * 100)
+    for m in np.flatnonzero(activation.std(axis=0) > 0.05):
+        r = np.corrcoef(envelope[50 + delay :, m], activation[50 : len(activation) - delay, m])[0, 1]
+        assert r >= 0.9, f"muscle {m}: r = {r:.2f}"
+
+
+def test_lost_time_is_told_by_the_sample_index(twin: Twin) -> None:
+    bench = Bench(twin)
+    first = bench.run(1)[0]
+    bench.device.skip(70)
+    assert bench.run(1)[0].emg_first == first.emg_first + 10 + 70
+
+
+class FakeTime:
+    """A clock that moves only when told to or slept on."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += round(seconds * 1e9)
+
+
+def test_pacer_keeps_the_schedule_catches_up_and_gives_up() -> None:
+    fake = FakeTime()
+    pacer = Pacer(10, 100, lambda: fake.now, fake.sleep)
+    assert [pacer.wait() for _ in range(3)] == [(10, 0), (20, 0), (30, 0)]
+    fake.now += 35
+    assert [pacer.wait() for _ in range(4)] == [(40, 25), (50, 15), (60, 5), (70, 0)]
+    assert (pacer.late, pacer.skipped) == (2, 0)
+    fake.now += 1000
+    due, behind = pacer.wait()
+    assert due + behind == fake.now and behind < 10 and pacer.skipped == 99
