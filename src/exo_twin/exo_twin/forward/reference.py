@@ -33,8 +33,8 @@ MOTIONS = ("walk", "stand", "lift_left", "lift_right")
 # Customary low-pass for gait kinematics; harmonics above it are noise, and accelerations square it.
 KINEMATICS_CUTOFF_HZ = 6.0
 HARMONICS_MIN = 4
-# The pelvis moves mainly at twice the stride frequency; twice that again keeps the shape of each bounce.
-PELVIS_HARMONICS = 4
+# The body rises and falls once per step; twice that frequency keeps the shape of each bounce.
+BOUNCE_HARMONICS = 4
 # Vertical excursion of the body at comfortable speed is 40-50 mm; more is an artefact of the camera.
 PELVIS_EXCURSION_MAX_M = 0.05
 # The trunk counter-rotates fast tilting of the pelvis; a welded trunk must not follow it.
@@ -200,7 +200,7 @@ def _bounce(walker: Walker, reference: Reference) -> None:
     for i, posture in enumerate(reference.q):
         walker.pose(posture)
         sole[i] = [walker.sole_height(foot) for foot in (0, 1)]
-    height = Periodic(-np.sum(reference.loading * sole, axis=1), PELVIS_HARMONICS)
+    height = Periodic(-np.sum(reference.loading * sole, axis=1), BOUNCE_HARMONICS)
     phase = reference.phase[:, 0]
     excursion = float(np.ptp(height(phase, reference.stride_time)))
     height.coefficients[1:] *= min(1.0, PELVIS_EXCURSION_MAX_M / max(excursion, 1e-9))
@@ -235,11 +235,13 @@ def _surge(walker: Walker, reference: Reference, speed: float | None) -> None:
     # A stride neither gains nor loses speed: move the pressure under the feet until it is so.
     shift = float(np.sum(imbalance / per_acceleration) / np.sum(up / per_acceleration))
     shift = min(max(shift, -PRESSURE_SHIFT_MAX_M), PRESSURE_SHIFT_MAX_M)
-    surge = Periodic((imbalance - shift * up) / per_acceleration, PELVIS_HARMONICS)
+    # As many harmonics as the legs have: what the body does not answer would end as a moment at the hips.
+    harmonics = harmonics_for(period)
+    surge = Periodic((imbalance - shift * up) / per_acceleration, harmonics)
     if speed is None:
         backward = (np.roll(ankle, -1, axis=0) - np.roll(ankle, 1, axis=0)) / (2.0 * reference.dt)
         speed = -float(np.mean(np.sum(reference.loading * backward, axis=1)))
-    k = np.arange(1, PELVIS_HARMONICS + 1)
+    k = np.arange(1, harmonics + 1)
     surge.coefficients[0] = 0.0
     surge.coefficients[1:] /= (2j * np.pi * k / period) ** 2
     for derivative, out in enumerate((reference.q, reference.qd, reference.qdd)):
