@@ -23,12 +23,16 @@ from exo_bringup.launch_runner import LaunchRunner
 STATE_TOPIC = "/twin/state"
 # What the estimator reads; everything else in a recording is made again or not needed.
 INPUT_TOPICS = ("/joint_states", "/imu/pelvis", "/imu/thigh_l", "/imu/thigh_r", "/emg/envelope", "/capture/keypoints")
-# A leg moves up to 7 rad/s; one input used a tick (10 ms) later moves an estimate by a few hundredths of a rad.
+# RMS. A leg moves up to 7 rad/s, so an estimate that rests on a state one tick (10 ms) older is off by up to 0.07 rad for
+# that tick; skipped ticks also shift the estimated phase a little. Half a degree is usual, three degrees are too much.
 TOLERANCE_RAD = 0.05
-# Share of the recorded states that must come back; the first ones wait for discovery.
-MATCHED_MIN = 0.95
+# Share of the recorded states that must come back. Not all do: like every control loop the estimator takes the newest
+# joint state only, so a busy machine skips some, and not the same ones twice.
+MATCHED_MIN = 0.8
 # Start of nodes, discovery and the recorder's drain, s.
 OVERHEAD_S = 40.0
+# Domains for replays only; Fast DDS knows domains up to 232.
+FIRST_REPLAY_DOMAIN, REPLAY_DOMAINS = 200, 30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Comparison:
     ----------
     matched : share of the recorded states that came back with the same stamp.
     worst, p99, rms : coordinate -> largest, 99th percentile and root mean square of the difference, rad.
-    tolerance : rad, for the 99th percentile.
+    tolerance : rad, for the root mean square.
     """
 
     matched: float
@@ -59,8 +63,8 @@ class Comparison:
 
     @property
     def good(self) -> bool:
-        """Enough states came back, and 99 % of them within the tolerance in every coordinate."""
-        return self.matched >= MATCHED_MIN and all(value <= self.tolerance for value in self.p99.values())
+        """Enough states came back, and their RMS difference is within the tolerance in every coordinate."""
+        return self.matched >= MATCHED_MIN and all(value <= self.tolerance for value in self.rms.values())
 
     def table(self) -> str:
         """For a person."""
@@ -109,6 +113,11 @@ def compare(recorded: States, replayed: States) -> Comparison:
     )
 
 
+def replay_domain() -> int:
+    """A DDS domain for replays only, another one for every process."""
+    return FIRST_REPLAY_DOMAIN + os.getpid() % REPLAY_DOMAINS
+
+
 def replay_over_dds(bag: Path, twin: Path, rate: float = 1.0, domain: int | None = None) -> Comparison:
     """Replay a bag through the live estimator and compare its states with the recorded ones.
 
@@ -135,9 +144,35 @@ def replay_over_dds(bag: Path, twin: Path, rate: float = 1.0, domain: int | None
         return compare(recorded, read_states(output))
 
 
-FIRST_REPLAY_DOMAIN, REPLAY_DOMAINS = 200, 30  # Fast DDS knows domains up to 232
+def replay_and_compare(bag: Path, twin: Path | None, rate: float = 1.0) -> tuple[str, bool]:
+    """Replay lockstep and over DDS; the verdict for a person, and whether both agree with the recording.
 
+    Parameters
+    ----------
+    bag : the recording.
+    twin : the twin it was made with; by default the one of the demo that made the bag.
+    rate : speed of the replay over DDS.
 
-def replay_domain() -> int:
-    """A DDS domain for replays only, another one for every process."""
-    return FIRST_REPLAY_DOMAIN + os.getpid() % REPLAY_DOMAINS
+    Raises
+    ------
+    ExoError : if bag or twin cannot be read, or a node of the replay fails.
+    """
+    from exo_twin.lockstep import rerun
+    from exo_twin.twin import Twin
+
+    folder = twin or bag.resolve().parent / "session" / "twin"
+    if not folder.is_dir():
+        raise ExoError(f"no twin lies beside {bag}; give the one it was recorded with: --twin <folder>")
+    with BagReader(bag) as reader:
+        damage = [f"note: {reader.damage}"] if reader.damage else []
+        lockstep = rerun(Twin.load(folder), ((m.topic, m.message) for m in reader.messages()))
+    over_dds = replay_over_dds(bag, folder, rate)
+    verdict = "within" if max(over_dds.rms.values()) <= over_dds.tolerance else "NOT within"
+    lines = [
+        *damage,
+        f"lockstep: {lockstep.sentence}",
+        f"over DDS at {rate:g}x: {over_dds.matched:.1%} of the states came back, {verdict} {over_dds.tolerance:g} rad RMS "
+        "of the recording in every coordinate",
+        over_dds.table(),
+    ]
+    return "\n".join(lines), lockstep.identical and over_dds.good

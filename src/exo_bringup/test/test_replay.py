@@ -111,8 +111,8 @@ def test_the_same_states_agree_and_others_do_not(bag: Path) -> None:
     assert same.good and same.matched == 1.0 and max(same.worst.values()) == 0.0
     off = compare(states(), states(offset=2 * TOLERANCE_RAD))
     assert not off.good and off.rms == {"hip_flexion_l": 0.0, "hip_flexion_r": pytest.approx(2 * TOLERANCE_RAD)}
-    few = compare(states(), states(first=20))
-    assert few.matched == pytest.approx(0.9) and not few.good and max(few.worst.values()) == 0.0
+    few = compare(states(), states(first=60))
+    assert few.matched == pytest.approx(0.7) and not few.good and max(few.worst.values()) == 0.0
     assert "hip_flexion_r" in off.table()
     read = read_states(bag)
     assert read.positions.shape == (200, 1) and read.stamps[1] - read.stamps[0] == STEP_NS

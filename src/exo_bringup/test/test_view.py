@@ -7,10 +7,19 @@ import re
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 
 import numpy as np
-from exo_bringup.nodes.view import PLOT_S, History
+import rclpy
+from exo_bringup.nodes.view import PLOT_S, History, View
+from exo_common.qos import PUBLISH
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
+
+from exo_interfaces.msg import DeviceState, SafetyState
 
 DOMAIN = 75
 PATIENCE_S = 20.0
@@ -46,6 +55,47 @@ def test_the_page_is_local_and_complete() -> None:
     finally:
         process.terminate()
         assert process.wait(PATIENCE_S) == 0
+
+
+def test_it_follows_the_graph_and_stops_it() -> None:
+    rclpy.init(domain_id=DOMAIN, args=["--ros-args", "-p", f"port:={free_port()}"])
+    view, graph = View(), Node("graph")
+    stops: list[str] = []
+
+    def stop(_: Trigger.Request, answer: Trigger.Response) -> Trigger.Response:
+        stops.append("stop")
+        answer.success = True
+        return answer
+
+    graph.create_service(Trigger, "/safety/stop", stop)
+    joints = graph.create_publisher(JointState, "/twin/joint_states", PUBLISH)
+    safety = graph.create_publisher(SafetyState, "/safety/state", PUBLISH)
+    device = graph.create_publisher(DeviceState, "/device/state", PUBLISH)
+    executor = SingleThreadedExecutor()
+    executor.add_node(view)
+    executor.add_node(graph)
+    try:
+        assert "waiting" in view.words()
+        view.press_stop()
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline and not (stops and "+4.0 Nm" in view.words() and "armed" in view.words()):
+            joints.publish(JointState(name=["hip_flexion_l", "knee_angle_l"], position=[0.3, 0.6]))
+            safety.publish(SafetyState(level=SafetyState.ARMED, sentence="all is well"))
+            device.publish(DeviceState(torque_nm=[4.0, -2.0]))
+            executor.spin_once(0.02)
+        words = view.words()
+        assert stops and "**armed** all is well" in words and "left +4.0 Nm, right -2.0 Nm" in words
+        assert view.angles["knee_angle_l"] == 0.6
+        stopped = len(stops)
+        for _ in range(30):
+            executor.spin_once(0.02)
+        assert len(stops) <= stopped + 1, "an answered stop is not repeated"
+    finally:
+        executor.shutdown()
+        view.on_stop()
+        view.destroy_node()
+        graph.destroy_node()
+        rclpy.try_shutdown()
 
 
 def test_history_keeps_the_newest_seconds() -> None:

@@ -7,10 +7,14 @@ import sys
 from collections.abc import Callable, Sequence
 
 import rclpy
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 from exo_common.errors import ExoError
+
+# How soon a stop is noticed at the latest, s.
+WAKE_S = 0.2
 
 
 def run(make: Callable[[], Node], arguments: Sequence[str] | None = None) -> int:
@@ -35,6 +39,8 @@ def run(make: Callable[[], Node], arguments: Sequence[str] | None = None) -> int
     try:
         node = make()
         executor.add_node(node)
+        # Python sees a signal only when the executor wakes up, and in simulated time nothing else may wake it.
+        node.create_timer(WAKE_S, lambda: None, clock=Clock(clock_type=ClockType.STEADY_TIME))
         # Everything alive now lives as long as the process: keep the collector from scanning it.
         gc.collect()
         gc.freeze()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import rclpy
 from builtin_interfaces.msg import Time
-from exo_common.bag import BagReader, RawMessage
+from exo_common.bag import BagReader
 from exo_common.diagnostics import Diagnostics
 from exo_common.errors import ExoError
 from exo_common.node import run
@@ -23,8 +24,9 @@ from rosgraph_msgs.msg import Clock
 from exo_bringup.message_types import message_class
 from exo_bringup.replay import INPUT_TOPICS
 
-# /clock steps at the sensors' rate and once more for every message between.
-TICK_S = 0.005
+POLL_S = 0.02
+# /clock goes on at least this often, and with every message.
+CLOCK_STEP_S = 0.005
 # After the last message: time for the listeners to answer it, s.
 AFTERGLOW_S = 0.5
 
@@ -57,61 +59,76 @@ class Player(Node):
         self._outputs = {topic: self._publisher(topic, bag) for topic in topics}
         self._clock_publisher = self.create_publisher(Clock, "/clock", PUBLISH)
         self._messages = bag.raw(topics)
-        self._next: RawMessage | None = next(self._messages, None)
-        self._waiting_since = time.monotonic()
-        self._started: tuple[float, int] | None = None  # monotonic s, bag ns
         self._last_ns = 0
-        self._finished_at: float | None = None
+        self._done = False
         self.failed = ""
         self._played = 0
         self._diagnostics = Diagnostics(self)
-        self.create_timer(TICK_S, self._tick)
+        self._over = threading.Event()
+        # A thread, not a timer: a timer's grid would send in bursts what was recorded evenly.
+        self._thread = threading.Thread(target=self._play, name="player")
+        self._thread.start()
+        self.create_timer(POLL_S, self._poll)
 
     def _publisher(self, topic: str, bag: BagReader) -> Any:
         latched = any(qos.durability == "transient_local" for qos in bag.topics[topic].qos)
         return self.create_publisher(message_class(bag.topics[topic].type), topic, LATCHED if latched else PUBLISH)
 
-    def _tick(self) -> None:
-        now = time.monotonic()
-        if self._finished_at is not None:
-            if now > self._finished_at + AFTERGLOW_S:
-                rclpy.try_shutdown()
-            return
-        if self._started is None:
-            if not self._heard(now):
-                return
-            assert self._next is not None
-            self._started = now, self._next.received_ns
-        start, first_ns = self._started
-        bag_now = first_ns + round((now - start) * self.parameters.rate * 1e9)
-        while self._next is not None and self._next.received_ns <= bag_now:
-            self._show_clock(self._next.received_ns)
-            self._outputs[self._next.topic].publish(self._next.data)
-            self._played += 1
-            self._next = next(self._messages, None)
-        self._show_clock(bag_now)
+    def _poll(self) -> None:
         self._diagnostics.values = {"played": self._played, "rate": self.parameters.rate}
-        if self._next is None:
-            for publisher in self._outputs.values():
-                publisher.wait_for_all_acked(Duration(seconds=1.0))
-            self._finished_at = now
-            self.get_logger().info(f"{self._played} messages played")
-
-    def _heard(self, now: float) -> bool:
-        if not self.parameters.listener or self._outputs[self.parameters.listener].get_subscription_count():
-            return True
-        if now > self._waiting_since + self.parameters.patience:
-            self.failed = (
-                f"nobody listened to {self.parameters.listener} for {self.parameters.patience:g} s; start the estimator"
-            )
+        if self._done:
             rclpy.try_shutdown()
-        return False
+
+    def _play(self) -> None:
+        try:
+            if self._heard():
+                self._play_all()
+        except ExoError as error:
+            self.failed = str(error)
+        self._done = True
+
+    def _heard(self) -> bool:
+        """Wait for the listener."""
+        listener = self.parameters.listener
+        if listener and listener not in self._outputs:
+            raise ExoError(
+                f"{listener} is not played, so nobody can be waited for on it; set listener to a played topic"
+            )
+        deadline = time.monotonic() + self.parameters.patience
+        while listener and not self._outputs[listener].get_subscription_count():
+            if time.monotonic() > deadline:
+                raise ExoError(
+                    f"nobody listened to {listener} for {self.parameters.patience:g} s; start the estimator first"
+                )
+            if self._over.wait(POLL_S):
+                return False
+        return True
+
+    def _play_all(self) -> None:
+        start, first_ns = time.monotonic(), 0
+        for message in self._messages:
+            first_ns = first_ns or message.received_ns
+            due = start + (message.received_ns - first_ns) / 1e9 / self.parameters.rate
+            while (ahead := due - time.monotonic()) > 0:
+                if self._over.wait(min(ahead, CLOCK_STEP_S)):
+                    return
+                self._show_clock(first_ns + round((time.monotonic() - start) * self.parameters.rate * 1e9))
+            self._show_clock(message.received_ns)
+            self._outputs[message.topic].publish(message.data)
+            self._played += 1
+        for publisher in self._outputs.values():
+            publisher.wait_for_all_acked(Duration(seconds=1.0))
+        self._over.wait(AFTERGLOW_S)
 
     def _show_clock(self, ns: int) -> None:
-        if ns <= self._last_ns:
-            return
-        self._last_ns = ns
-        self._clock_publisher.publish(Clock(clock=Time(sec=ns // 1_000_000_000, nanosec=ns % 1_000_000_000)))
+        if ns > self._last_ns:
+            self._last_ns = ns
+            self._clock_publisher.publish(Clock(clock=Time(sec=ns // 1_000_000_000, nanosec=ns % 1_000_000_000)))
+
+    def on_stop(self) -> None:
+        """End playing before the publishers go."""
+        self._over.set()
+        self._thread.join()
 
 
 def main() -> None:

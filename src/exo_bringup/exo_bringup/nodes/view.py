@@ -38,6 +38,8 @@ COLOURS = ("#0072b2", "#d55e00")  # told apart by everyone (Okabe and Ito)
 PLOT_S = 6.0  # time shown
 PLOT_HZ = 10.0
 ARROW_M_PER_NM = 0.03
+ARROW_RGB, ARROW_PIXELS = (213, 94, 0), 6.0
+STOP_REPEAT_S = 0.2
 STALE_S = 0.5  # after this silence the page says so
 
 
@@ -78,15 +80,16 @@ class View(Node):
                 self.server = viser.ViserServer(host=LOOPBACK, port=self.parameters.port, label="exo", verbose=False)
         except OSError:
             raise ExoError(f"port {self.parameters.port} is taken; choose another with port:=") from None
+        self._stop_wanted = threading.Event()
         self._build_scene(wearer.pelvis_above_ground, describe(wearer))
         self._build_panel()
         self._heard_at = 0.0
         self._safety: SafetyState | None = None
         self._torque = np.zeros(2)
-        self._angles: dict[str, float] = {}
+        self.angles: dict[str, float] = {}
         self._hips, self._torques = History(), History()
         self._next_plot = 0.0
-        self._stop_wanted = threading.Event()
+        self._next_stop = 0.0
         self._stop = self.create_client(Trigger, "/safety/stop")
         self.create_subscription(JointState, "/twin/joint_states", self._on_joints, CONTROL)
         self.create_subscription(DeviceState, "/device/state", self._on_device, CONTROL)
@@ -117,7 +120,7 @@ class View(Node):
     def _build_panel(self) -> None:
         gui = self.server.gui
         stop = gui.add_button("Stop", color="red", hint="Ends assistance at once; works at any time.")
-        stop.on_click(lambda _: self._stop_wanted.set())
+        stop.on_click(lambda _: self.press_stop())
         self._text = gui.add_markdown("waiting for the graph ...")
         series = (
             uplot.Series(label="s"),
@@ -131,9 +134,9 @@ class View(Node):
 
     def _on_joints(self, message: JointState) -> None:
         self._heard_at = time.monotonic()
-        self._angles.update(zip(message.name, message.position, strict=False))
+        self.angles.update(zip(message.name, message.position, strict=False))
         seconds = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
-        left, right = (float(np.degrees(self._angles.get(name, 0.0))) for name in HIPS)
+        left, right = (float(np.degrees(self.angles.get(name, 0.0))) for name in HIPS)
         self._hips.add(seconds, left, right)
 
     def _on_device(self, message: DeviceState) -> None:
@@ -147,33 +150,49 @@ class View(Node):
     # ------------------------------------------------------------- drawing
 
     def _draw(self) -> None:
-        if self._stop_wanted.is_set():
-            self._stop_wanted.clear()
-            self._stop.call_async(Trigger.Request())
+        self._ask_to_stop()
         with self.server.atomic():
-            self._body.update_cfg(np.array([self._angles.get(name, 0.0) for name in self._joints]))
+            self._body.update_cfg(np.array([self.angles.get(name, 0.0) for name in self._joints]))
             self._draw_torque()
         now = time.monotonic()
         if now >= self._next_plot:
             self._next_plot = now + 1.0 / PLOT_HZ
-            self._text.content = self._words(now)
+            self._text.content = self.words()
             self._hip_plot.data = self._hips.columns()
             self._torque_plot.data = self._torques.columns()
             self._diagnostics.values = {"viewers": len(self.server.get_clients())}
+
+    def press_stop(self) -> None:
+        """What the button does; may be called from any thread."""
+        self._stop_wanted.set()
+
+    def _ask_to_stop(self) -> None:
+        """Ask the supervisor to stop, again and again until it answers: stopping twice does no harm."""
+        now = time.monotonic()
+        if self._stop_wanted.is_set() and now >= self._next_stop and self._stop.service_is_ready():
+            self._next_stop = now + STOP_REPEAT_S
+            self._stop.call_async(Trigger.Request()).add_done_callback(lambda _: self._stop_wanted.clear())
 
     def _draw_torque(self) -> None:
         """An arrow from each hip, forward while the exo flexes, backward while it extends."""
         for side, (place, torque) in enumerate(zip(self._hip_places, self._torque, strict=True)):
             tip = place + np.array([ARROW_M_PER_NM * torque, 0.0, 0.0])
             self._arrows[side] = self.server.scene.add_line_segments(
-                f"/torque_{SIDES[side]}", np.array([[place, tip]]), colors=np.array([213, 94, 0]), line_width=6.0
+                f"/torque_{SIDES[side]}",
+                np.array([[place, tip]]),
+                colors=np.array([213, 94, 0]),
+                thickness=6.0,
+                thickness_units="screen",
             )
 
-    def _words(self, now: float) -> str:
+    def words(self) -> str:
+        """What the page says in words."""
         if not self._heard_at:
             return "waiting for the graph ..."
-        silent = now - self._heard_at
+        silent = time.monotonic() - self._heard_at
         lines = [f"**no estimate for {silent:.1f} s**"] if silent > STALE_S else []
+        if self._stop_wanted.is_set():
+            lines.append("**stop was pressed, the supervisor has not answered yet: use the emergency stop**")
         if self._safety is None:
             lines.append("no supervisor heard yet")
         else:
