@@ -207,5 +207,5 @@ def _figures(
         **{f"bone_length_cv_{name}_pct": value for name, value in bones.items()},
         "scale_mm_per_px": 1000.0 * float(np.median(view.metre_per_px)),
         "scale_change_pct": 100.0 * view.scale_change,
-        "floor_slope_deg": float(np.degrees(abs(np.arctan(view.floor[0])))),
+        "floor_slope_deg": float(np.degrees(abs(np.arctan(view.floor_slope)))),
     }

@@ -22,7 +22,8 @@ EYE_HEIGHT_SHARE = 0.936  # of stature (Drillis & Contini 1966, in Winter, table
 UPPER_SHARE = 0.75
 ROBUST_ROUNDS = 20
 ROBUST_TUNING = 0.02  # of the value fitted: deviations beyond this count less
-LEVEL_SPAN = 0.3  # body heights; over a shorter way a trend cannot be told from noise
+MIN_FRAMES = 15  # with eyes and both feet known; fewer cannot carry the fits
+FLOOR_ORDER = 2  # real ground outdoors bends; a straight line left 14 cm of false rise and fall of the hips
 
 # Distance of each landmark from the mid-plane, as a share of stature, in the neutral pose of
 # Pose2Sim's model (1.69 m) with its BlazePose markers; arms as hanging down.
@@ -47,13 +48,15 @@ class View:
     Attributes
     ----------
     metre_per_px : (n,) scale at the walker, frame by frame.
-    floor : slope and intercept of the floor line y(x) in the picture, px.
+    floor : polynomial coefficients (highest first) of the floor y(x) in the picture, px.
+    floor_slope : rise of the floor over the walked way, px/px.
     direction : +1 if the walker moves to the right of the picture, -1 if to the left.
     near_side : "l" or "r", the leg nearer to the camera.
     """
 
     metre_per_px: NDArray[np.float64]
-    floor: tuple[float, float]
+    floor: tuple[float, ...]
+    floor_slope: float
     direction: int
     near_side: str
 
@@ -77,28 +80,36 @@ def fit_view(pixels: NDArray[np.float64], stature: float) -> View:
 
     Raises
     ------
-    ExoError : if the walker faces against the direction of the walk.
+    ExoError : if head and feet are hardly ever seen, or the walker faces against the way.
     """
     x = np.nanmean(pixels[:, HIPS, 0], axis=1)
     feet = pixels[:, (*HEELS, *TOES)]
     complete = np.isfinite(feet).all(axis=(1, 2)) & np.isfinite(pixels[:, EYES]).all(axis=(1, 2)) & np.isfinite(x)
     rows = np.flatnonzero(complete)
+    if len(rows) < MIN_FRAMES:
+        raise ExoError(
+            f"eyes and both feet of the walker are known in only {len(rows)} frames; "
+            "film with more light and nothing in front of the wearer"
+        )
     lowest = feet[rows, np.argmax(feet[rows, :, 1], axis=1)]
-    slope, intercept = _robust_line(lowest[:, 0], lowest[:, 1], np.ptp(x[rows]))
-    floor_y = slope * x[rows] + intercept
+    floor = _robust_curve(lowest[:, 0], lowest[:, 1], FLOOR_ORDER)
+    floor_y = np.polyval(floor, x[rows])
     eyes = floor_y - pixels[rows][:, EYES, 1].mean(axis=1)
-    gradient, level = _robust_line(x[rows], eyes, np.ptp(x[rows]))
-    level += float(np.quantile(eyes - (gradient * x[rows] + level), UPPER_SHARE))
+    size = _robust_curve(x[rows], eyes, 1)
+    size[-1] += np.quantile(eyes - np.polyval(size, x[rows]), UPPER_SHARE)
     known = np.isfinite(x)
-    eye_height = gradient * np.interp(np.arange(len(x)), np.flatnonzero(known), x[known]) + level
-    direction = 1 if x[known][-1] > x[known][0] else -1
+    way = np.interp(np.arange(len(x)), np.flatnonzero(known), x[known])
+    eye_height = np.polyval(size, way)
+    direction = 1 if way[-1] > way[0] else -1
     toes_ahead = direction * np.nanmedian(pixels[:, TOES, 0] - pixels[:, HEELS, 0])
     if toes_ahead < 0.0:
         raise ExoError(
             "the walker's toes point against the way (walking backwards, or a video played in reverse); "
             "give a video of walking forwards"
         )
-    return View(EYE_HEIGHT_SHARE * stature / eye_height, (slope, intercept), direction, "r" if direction > 0 else "l")
+    rise = float((np.polyval(floor, way[-1]) - np.polyval(floor, way[0])) / (way[-1] - way[0]))
+    scale = EYE_HEIGHT_SHARE * stature / eye_height
+    return View(scale, tuple(float(v) for v in floor), rise, direction, "r" if direction > 0 else "l")
 
 
 def to_markers(pixels: NDArray[np.float64], time: NDArray[np.float64], view: View, stature: float) -> Markers:
@@ -110,12 +121,11 @@ def to_markers(pixels: NDArray[np.float64], time: NDArray[np.float64], view: Vie
     hip = pixels[:, HIPS].mean(axis=1)
     step = np.diff(hip[:, 0]) * (view.metre_per_px[1:] + view.metre_per_px[:-1]) / 2.0
     way = view.direction * np.concatenate([[0.0], np.cumsum(step)])
-    slope, intercept = view.floor
     position = np.empty((len(pixels), len(MARKERS), 3))
     for column, (name, landmark) in enumerate(MARKERS.items()):
         point = pixels[:, landmark]
         position[:, column, 0] = way + view.direction * (point[:, 0] - hip[:, 0]) * view.metre_per_px
-        position[:, column, 1] = (slope * point[:, 0] + intercept - point[:, 1]) * view.metre_per_px
+        position[:, column, 1] = (np.polyval(view.floor, point[:, 0]) - point[:, 1]) * view.metre_per_px
         position[:, column, 2] = np.where(np.isfinite(point[:, 0]), depth(name) * stature, np.nan)
     return Markers(time, tuple(MARKERS), position)
 
@@ -127,16 +137,12 @@ def depth(marker: str) -> float:
     return DEPTH_SHARE[marker[1:]] * (1.0 if marker[0] == "R" else -1.0)
 
 
-def _robust_line(x: NDArray[np.float64], y: NDArray[np.float64], size_span: float) -> tuple[float, float]:
-    """Slope and intercept by iteratively reweighted least squares (Cauchy weights); level if the way is short."""
+def _robust_curve(x: NDArray[np.float64], y: NDArray[np.float64], order: int) -> NDArray[np.float64]:
+    """Coefficients (highest first) of a polynomial fitted by reweighted least squares (Cauchy weights)."""
+    size = float(np.median(np.abs(y)))
     weight = np.ones_like(x)
-    scale = np.median(np.abs(y)) * ROBUST_TUNING
-    level = size_span < LEVEL_SPAN * np.median(np.abs(y))
-    slope = intercept = 0.0
+    coefficients = np.zeros(order + 1)
     for _ in range(ROBUST_ROUNDS):
-        if level:
-            intercept = float(np.average(y, weights=weight))
-        else:
-            slope, intercept = (float(v) for v in np.polyfit(x, y, 1, w=np.sqrt(weight)))
-        weight = 1.0 / (1.0 + ((y - slope * x - intercept) / scale) ** 2)
-    return slope, intercept
+        coefficients = np.polyfit(x, y, order, w=np.sqrt(weight))
+        weight = 1.0 / (1.0 + ((y - np.polyval(coefficients, x)) / (ROBUST_TUNING * size)) ** 2)
+    return coefficients

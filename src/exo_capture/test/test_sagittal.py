@@ -43,6 +43,13 @@ def test_a_reversed_video_is_refused(walker):
         fit_view(walker().landmarks[::-1], STATURE)
 
 
+def test_feet_that_are_never_seen_are_said(walker):
+    landmarks = walker().landmarks.copy()
+    landmarks[10:, 31] = np.nan
+    with pytest.raises(ExoError, match="known in only 10 frames"):
+        fit_view(landmarks, STATURE)
+
+
 def test_missing_points_stay_missing(walker):
     landmarks = walker().landmarks.copy()
     landmarks[10:14, 25] = np.nan
