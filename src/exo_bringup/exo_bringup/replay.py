@@ -23,8 +23,8 @@ from exo_bringup.launch_runner import LaunchRunner
 STATE_TOPIC = "/twin/state"
 # What the estimator reads; everything else in a recording is made again or not needed.
 INPUT_TOPICS = ("/joint_states", "/imu/pelvis", "/imu/thigh_l", "/imu/thigh_r", "/emg/envelope", "/capture/keypoints")
-# RMS. A leg moves up to 7 rad/s, so an estimate that rests on a state one tick (10 ms) older is off by up to 0.07 rad for
-# that tick; skipped ticks also shift the estimated phase a little. Half a degree is usual, three degrees are too much.
+# RMS. A leg moves up to 7 rad/s: an estimate resting on a state one tick (10 ms) older is off by up to 0.07 rad in that
+# tick, and skipped ticks shift the estimated phase a little. Half a degree is usual, three degrees are too much.
 TOLERANCE_RAD = 0.05
 # Share of the recorded states that must come back. Not all do: like every control loop the estimator takes the newest
 # joint state only, so a busy machine skips some, and not the same ones twice.
@@ -171,8 +171,8 @@ def replay_and_compare(bag: Path, twin: Path | None, rate: float = 1.0) -> tuple
     lines = [
         *damage,
         f"lockstep: {lockstep.sentence}",
-        f"over DDS at {rate:g}x: {over_dds.matched:.1%} of the states came back, {verdict} {over_dds.tolerance:g} rad RMS "
-        "of the recording in every coordinate",
+        f"over DDS at {rate:g}x: {over_dds.matched:.1%} of the states came back, {verdict} {over_dds.tolerance:g} rad "
+        "RMS of the recording in every coordinate",
         over_dds.table(),
     ]
     return "\n".join(lines), lockstep.identical and over_dds.good

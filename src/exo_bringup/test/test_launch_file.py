@@ -161,6 +161,7 @@ def test_the_systems_own_files_are_understood(tmp_path: Path) -> None:
         ("/", "robot_state_publisher"),
         ("/twin", "robot_state_publisher"),
     ]
+    assert [node.name for node in read(folder / "view.launch.xml").nodes] == ["robot_state_publisher"]
     replayed = read(folder / "replay.launch.xml", {"bag": "b", "twin": "t", "rate": "2"})
     assert [node.name for node in replayed.nodes] == ["estimator", "supervisor", "player"]
     assert all("use_sim_time:=true" in node.command for node in replayed.nodes[:2])

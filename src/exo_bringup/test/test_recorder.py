@@ -39,8 +39,8 @@ def publisher_node() -> Iterator[Node]:
 
 
 @contextmanager
-def recorder(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", "from exo_bringup.nodes.recorder import main; main()", "--ros-args"]
+def recorder(folder: Path, *arguments: str, before: str = "") -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", before + "from exo_bringup.nodes.recorder import main; main()", "--ros-args"]
     process = subprocess.Popen(
         [*command, "-p", f"folder:={folder}", *arguments],
         env=dict(os.environ, ROS_DOMAIN_ID=str(DOMAIN)),
@@ -148,6 +148,22 @@ def test_a_folder_that_cannot_be_made_gives_one_sentence(tmp_path: Path) -> None
         output, _ = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 2
     assert "cannot be written" in output and "Traceback" not in output
+
+
+def test_a_full_disk_ends_the_recording_with_one_sentence(tmp_path: Path) -> None:
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)); "
+    with publisher_node() as node, recorder(tmp_path / "bag", "-p", "topics:=[/text]", before=limit) as process:
+        texts = node.create_publisher(String, "/text", PUBLISH)
+        wait_for(lambda: texts.get_subscription_count(), "the recorder")
+        deadline = time.monotonic() + PATIENCE_S
+        while process.poll() is None and time.monotonic() < deadline:
+            texts.publish(String(data="x" * 1000))
+            time.sleep(0.002)
+        output, _ = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 2
+    assert "cannot be written" in output and "stays readable" in output and "Traceback" not in output, output
+    with BagReader(tmp_path / "bag") as bag:
+        assert 100 <= bag.topics["/text"].count < 300
 
 
 def test_gaps_are_counted_per_publisher() -> None:
