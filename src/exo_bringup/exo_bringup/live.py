@@ -56,10 +56,12 @@ def run_live(twin: Path, controller: Path, bag: Path, seconds: float, progress: 
         LaunchRunner(launch_file("exo.launch.xml"), arguments, log=bag.parent / "nodes.log") as runner,
         Operator(domain) as operator,
     ):
-        operator.wait_until(
-            lambda: operator.device is not None and operator.safety is not None and operator.request is not None,
-            "the first messages of device, supervisor and policy",
-        )
+
+        def up() -> bool:
+            runner.require_alive()
+            return None not in (operator.device, operator.safety, operator.request)
+
+        operator.wait_until(up, "the first messages of device, supervisor and policy")
         start_up = time.monotonic() - started
         walked = time.monotonic()
 

@@ -13,7 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-import opensim
+# Importing opensim overwrites the library path, and children of this process would no longer find ROS 2.
+_LIBRARY_PATH = os.environ.get("LD_LIBRARY_PATH")
+import opensim  # noqa: E402
+
+if _LIBRARY_PATH is None:
+    os.environ.pop("LD_LIBRARY_PATH", None)
+else:
+    os.environ["LD_LIBRARY_PATH"] = _LIBRARY_PATH
 
 __all__ = ["logging_to", "opensim"]
 
