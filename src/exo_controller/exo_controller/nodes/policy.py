@@ -19,6 +19,7 @@ from exo_twin.twin import Twin
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
+from exo_common import realtime
 from exo_controller.artefact import RATE_HZ, Policy
 from exo_controller.profile import Assistance
 from exo_interfaces.msg import AssistRequest, SafetyState
@@ -41,6 +42,7 @@ class PolicyNode(Node):
     """Thin shell around the phase estimator and :class:`exo_controller.profile.Assistance`."""
 
     def __init__(self) -> None:
+        scheduling = realtime.prefer(realtime.POLICY)
         super().__init__("policy")
         parameters = declare(self, PolicyParameters)
         for name in ("twin", "controller"):
@@ -57,6 +59,7 @@ class PolicyNode(Node):
         self._longest_s = self._latency_s = 0.0
         self._requests = self.create_publisher(AssistRequest, "/assist/request", PUBLISH)
         self._diagnostics = Diagnostics(self)
+        self._diagnostics.values["scheduling"] = scheduling
         self.create_subscription(SafetyState, "/safety/state", self._on_safety, CONTROL)
         self.create_subscription(JointState, "/joint_states", self._on_joints, CONTROL)
 

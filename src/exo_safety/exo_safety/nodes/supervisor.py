@@ -28,6 +28,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
+from exo_common import realtime
 from exo_interfaces.msg import AssistRequest, HipCommand, SafetyState
 from exo_safety.envelope import Envelope
 from exo_safety.rules import Limits
@@ -65,6 +66,7 @@ class Supervisor(Node):
     """Thin shell around :class:`exo_safety.state_machine.StateMachine`."""
 
     def __init__(self) -> None:
+        scheduling = realtime.prefer(realtime.SUPERVISOR)
         super().__init__("supervisor")
         parameters = declare(self, SupervisorParameters)
         if not parameters.twin:
@@ -76,10 +78,10 @@ class Supervisor(Node):
         self._operator = Operator(arming_forbidden=replaying and parameters.device == "hardware")
         self._state: StateSample | None = None
         self._request: Request | None = None
-        self._last_tick_s = 0.0
+        self._last_tick_s = self._last_request_s = 0.0
         self._ticks = self._late = 0
         self._longest_s = 0.0
-        self._level, self._reason = Level.DISARMED, ""
+        self._level, self._session, self._reason = Level.DISARMED, 0, ""
         self._commands = self.create_publisher(HipCommand, COMMANDS, PUBLISH)
         self._states = self.create_publisher(SafetyState, "/safety/state", PUBLISH)
         self.create_subscription(JointState, "/joint_states", self._on_state, CONTROL)
@@ -92,6 +94,7 @@ class Supervisor(Node):
         self.create_timer(WATCH_S, self._watch_silence, clock=steady)
         self.create_timer(GRAPH_WATCH_S, self._watch_graph, clock=steady)
         self._diagnostics = Diagnostics(self)
+        self._diagnostics.values["scheduling"] = scheduling
 
     def on_stop(self) -> None:
         """Fade out: ramp to zero and release the device before the process ends."""
@@ -112,6 +115,7 @@ class Supervisor(Node):
         )
 
     def _on_request(self, message: AssistRequest) -> None:
+        self._last_request_s = time.monotonic()
         self._request = Request(to_ns(message.header.stamp), (message.left_nm, message.right_nm))
         self._tick(self._operator)
 
@@ -133,7 +137,11 @@ class Supervisor(Node):
         return response
 
     def _watch_silence(self) -> None:
-        if self._machine.ramping or time.monotonic() - self._last_tick_s >= SILENCE_S:
+        now = time.monotonic()
+        if now - self._last_request_s < SILENCE_S and not self._machine.ramping:
+            return
+        # While torque may flow every look counts; otherwise the usual period will do.
+        if self._session or now - self._last_tick_s >= PERIOD_S:
             self._tick(self._operator)
 
     def _watch_graph(self) -> None:
@@ -168,7 +176,7 @@ class Supervisor(Node):
         if (status.level is Level.ARMED) == gc.isenabled():
             # The collector may pause a tick: it runs only while no torque flows.
             (gc.disable if status.level is Level.ARMED else gc.enable)()
-        self._level, self._reason = status.level, status.sentence
+        self._level, self._session, self._reason = status.level, status.arm_session, status.sentence
         return status
 
     def _count(self) -> None:
