@@ -122,7 +122,7 @@ def _quality(
     rms = 1e3 * kinematics.marker_rms
     return {
         "warnings": warnings,
-        "capture": dict(capture) if capture is not None else None,
+        "capture": _plain(capture),
         "scaling": {
             "mass_kg": scaling.mass,
             "strength_factor": round(scaling.strength_factor, 3),
@@ -151,3 +151,14 @@ def _quality(
         },
         "muscles_vs_opensim": compiled.agreement.as_dict(),
     }
+
+
+def _plain(value: Any) -> Any:
+    """Mappings, sequences and NumPy numbers as YAML's own types."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -37,8 +37,8 @@ MEMBERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 # rad; the paths are fitted where people walk, climb and sit down, inside the model's own limits.
 FIT_RANGES = {"hip_flexion": (-0.5, 1.6), "knee_angle": (0.0, 1.9), "ankle_angle": (-0.75, 0.55)}
-GRID_POINTS = {1: 41, 2: 13}  # per coordinate, for muscles crossing one and two
-HELD_OUT_POSES = 200
+GRID_POINTS = {1: 25, 2: 11}  # per coordinate, for muscles crossing one and two
+HELD_OUT_POSES = 100
 FIBRE_GRID = np.linspace(0.2, 2.0, 181)  # optimal lengths, where the fibre curves are tabulated
 VELOCITY_GRID = np.linspace(-1.0, 1.0, 101)  # maximum velocities
 
@@ -134,12 +134,14 @@ def _sample(model: Any, state: Any, group: str, side: str, rng: np.random.Genera
     weights = peaks / peaks.sum()
 
     def measure(poses: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        lengths = _lengths(model, state, coordinates, poses, fibres)
-        arms = np.stack(
-            [-_slope(model, state, coordinates, poses, fibres, k) @ weights for k in range(len(coordinates))], axis=1
-        )
+        lengths, arms = _lengths_and_arms(model, state, coordinates, poses, fibres)
         forces = [fibre.forces(lengths[:, i]) for i, fibre in enumerate(fibres)]
-        return lengths @ weights, arms, np.sum([f[0] for f in forces], axis=0), np.sum([f[1] for f in forces], axis=0)
+        return (
+            lengths @ weights,
+            arms @ weights,
+            np.sum([f[0] for f in forces], axis=0),
+            np.sum([f[1] for f in forces], axis=0),
+        )
 
     on_grid, held_out = measure(grid), measure(random)
     set_pose(model, state, dict.fromkeys(coordinates, 0.0))
@@ -165,25 +167,22 @@ def _fit_range(model: Any, joint: str, side: str) -> tuple[float, float]:
     return max(low, float(coordinate.getRangeMin())), min(high, float(coordinate.getRangeMax()))
 
 
-def _lengths(
+def _lengths_and_arms(
     model: Any, state: Any, coordinates: tuple[str, ...], poses: FloatArray, fibres: list[_Fibre]
-) -> FloatArray:
+) -> tuple[FloatArray, FloatArray]:
+    """Lengths (n, fibres) and moment arms (n, coordinates, fibres), m.
+
+    The arms come from OpenSim's own solver: where two wrapping surfaces overlap (the
+    gastrocnemii near knee extension) its lengths have a kink that its forces do not have.
+    """
     lengths = np.empty((len(poses), len(fibres)))
+    arms = np.empty((len(poses), len(coordinates), len(fibres)))
+    about = [model.getCoordinateSet().get(name) for name in coordinates]
     for i, pose in enumerate(poses):
         set_pose(model, state, dict(zip(coordinates, pose, strict=True)))
         lengths[i] = [fibre.muscle.getLength(state) for fibre in fibres]
-    return lengths
-
-
-def _slope(
-    model: Any, state: Any, coordinates: tuple[str, ...], poses: FloatArray, fibres: list[_Fibre], k: int
-) -> FloatArray:
-    """dL/dq_k, (n, fibres) m/rad, by central differences of 1 mrad: what OpenSim's own moment-arm solver returns."""
-    step = np.zeros(len(coordinates))
-    step[k] = 1e-3
-    ahead = _lengths(model, state, coordinates, poses + step, fibres)
-    behind = _lengths(model, state, coordinates, poses - step, fibres)
-    return (ahead - behind) / (2.0 * step[k])
+        arms[i] = [[fibre.muscle.computeMomentArm(state, c) for fibre in fibres] for c in about]
+    return lengths, arms
 
 
 def _fibre(model: Any, name: str) -> _Fibre:

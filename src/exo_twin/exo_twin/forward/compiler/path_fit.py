@@ -12,8 +12,9 @@ from exo_twin.planar_muscles import DEGREE
 
 FloatArray = NDArray[np.float64]
 
-# An error of 1 mm in length weighs as much as one of 1 mm in moment arm.
-ARM_WEIGHT_PER_RAD = 1.0
+# Weight of 1 mm of moment arm against 1 mm of length: arms make the torque, and where OpenSim's
+# lengths and arms contradict each other (see groups) the arms are right.
+ARM_WEIGHT_PER_RAD = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
