@@ -181,3 +181,11 @@ def test_without_a_twin_it_says_so_and_leaves(tmp_path: Path) -> None:
     with process("exo_twin.nodes.virtual_device", 66, twin=tmp_path / "nothing") as device:
         _, message = device.communicate(timeout=PATIENCE_S)
         assert device.returncode == 2 and "personalise" in message and "Traceback" not in message
+
+
+def test_live_nodes_load_neither_opensim_nor_torch() -> None:
+    code = (
+        "import sys, exo_twin.nodes.virtual_device, exo_emg.nodes.emg_processor;"
+        "sys.exit(bool({'opensim', 'torch'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -30,9 +30,10 @@ FloatArray = NDArray[np.float64]
 
 MOTIONS = ("walk", "stand", "lift_left", "lift_right")
 
-# Customary low-pass for gait kinematics; harmonics above it are noise, and accelerations square it.
+# Customary low-pass for gait kinematics: a 4th-order zero-lag Butterworth; accelerations square what it lets through.
 KINEMATICS_CUTOFF_HZ = 6.0
-HARMONICS_MIN = 4
+# Harmonics are kept up to twice the cut-off, where 6 % passes.
+KEPT_CUTOFFS = 2.0
 # The body rises and falls once per step; twice that frequency keeps the shape of each bounce.
 BOUNCE_HARMONICS = 4
 # Vertical excursion of the body at comfortable speed is 40-50 mm; more is an artefact of the camera.
@@ -95,6 +96,11 @@ class Periodic:
         closed = curve - gap * (np.linspace(0.0, 1.0, len(curve)) - 0.5)
         return cls(closed[:-1], harmonics)
 
+    def low_pass(self, cutoff: float) -> None:
+        """Attenuate like a 4th-order zero-lag Butterworth filter with its cut-off at this harmonic."""
+        k = np.arange(len(self.coefficients))
+        self.coefficients /= 1.0 + (k / cutoff) ** 4
+
     def __call__(self, phase: FloatArray, period: float, derivative: int = 0) -> FloatArray:
         """Value, or a time derivative, at `phase` (any shape) for a period in s."""
         k = np.arange(len(self.coefficients))
@@ -103,8 +109,8 @@ class Periodic:
 
 
 def harmonics_for(stride_time: float) -> int:
-    """Harmonics of the stride below :data:`KINEMATICS_CUTOFF_HZ`."""
-    return max(HARMONICS_MIN, round(KINEMATICS_CUTOFF_HZ * stride_time))
+    """Harmonics of the stride worth keeping."""
+    return round(KEPT_CUTOFFS * KINEMATICS_CUTOFF_HZ * stride_time)
 
 
 def smoothstep(x: FloatArray) -> FloatArray:
@@ -126,6 +132,7 @@ def walking(walker: Walker, gait: Gait) -> Reference:
     for name, dof, at in coordinates:
         harmonics = TILT_HARMONICS if name == "pelvis_tilt" else harmonics_for(period)
         series = Periodic.from_curve(gait.curves[name], harmonics)
+        series.low_pass(KINEMATICS_CUTOFF_HZ * period)
         for derivative, out in enumerate((q, qd, qdd)):
             out[:, dof] = series(at, period, derivative)
     reference = Reference(
