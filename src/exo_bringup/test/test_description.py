@@ -86,7 +86,7 @@ def test_flexion_is_positive_on_both_sides(urdf: str, side: str, joint: str, end
 
 
 def test_the_twins_lengths_and_masses_are_used(tmp_path: Path) -> None:
-    np.savez(tmp_path / "model.npz", **model())
+    np.savez(tmp_path / "model.npz", allow_pickle=False, **model())
     wearer = load_wearer(tmp_path)
     assert wearer.mass == pytest.approx(64.0)
     robot = yourdfpy.URDF.load(io.StringIO(describe(wearer)))
