@@ -21,6 +21,8 @@ from exo_common.parameters import Parameters, parameter
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt, sosfiltfilt
 
+from exo_emg.quality import REASONS, ChannelQuality
+
 # Mean of |x| for zero-mean Gaussian x of unit variance.
 RECTIFIED_MEAN_OF_GAUSSIAN = math.sqrt(2.0 / math.pi)
 
@@ -70,11 +72,6 @@ class ChainConfig(Parameters):
     flat_v: float = parameter(5e-7, "V", "standard deviation below which a channel is flat", minimum=1e-9, maximum=1e-4)
 
 
-# A channel is judged over this window, and stays invalid until a fault has left it.
-QUALITY_WINDOW_S = 0.5
-# Peaks may touch the rail; a channel that spends more of the window there is saturated.
-SATURATED_FRACTION = 0.01
-SATURATED_LEVEL = 0.99
 ENVELOPE_ORDER = 2
 BAND_ORDER = 2
 
@@ -128,12 +125,14 @@ class EnvelopeStream:
         self._smooth = butter(ENVELOPE_ORDER, config.envelope_hz, fs=sampling_rate_hz, output="sos")
         self._band_state = np.zeros((len(self._band), 2, channels))
         self._smooth_state = np.zeros((len(self._smooth), 2, channels))
-        self._quality = _Quality(sampling_rate_hz, channels, config)
+        self._quality = ChannelQuality(sampling_rate_hz, channels, config.full_scale_v, config.flat_v)
 
     def process(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
         """Envelope of the next (n, channels) samples in V, as fraction of the calibrated maximum."""
         finite = np.isfinite(samples)
-        clean = samples if finite.all() else np.where(finite, samples, 0.0)
+        full_scale = self._config.full_scale_v
+        # No amplifier sends more than its range; a corrupt number must not ring in the filters for seconds.
+        clean = np.clip(samples if finite.all() else np.where(finite, samples, 0.0), -full_scale, full_scale)
         self._quality.add(clean, finite)
         carrier, self._band_state = sosfilt(self._band, clean, axis=0, zi=self._band_state)
         envelope, self._smooth_state = sosfilt(self._smooth, np.abs(carrier), axis=0, zi=self._smooth_state)
@@ -141,62 +140,17 @@ class EnvelopeStream:
 
     def lose(self, samples: int) -> None:
         """Account for lost samples: the filters hold, every channel is invalid until they have settled."""
-        self._quality.lose(samples)
+        if samples > 0:
+            self._quality.lose()
 
     @property
     def valid(self) -> NDArray[np.bool_]:
         """(channels,) whether each channel may be used now."""
-        return self._quality.valid()
+        return self._quality.codes() == 0
 
     def reasons(self) -> list[str]:
         """One word per channel: '' when good, otherwise nan, saturated, flat or lost."""
-        return self._quality.reasons()
-
-
-class _Quality:
-    """Judges each channel over the last :data:`QUALITY_WINDOW_S` of signal."""
-
-    def __init__(self, sampling_rate_hz: float, channels: int, config: ChainConfig) -> None:
-        self._window = max(2, round(QUALITY_WINDOW_S * sampling_rate_hz))
-        self._config = config
-        self._samples: list[NDArray[np.float64]] = []
-        # Sums over the frames in the window: n, broken, at the rail, x, x^2.
-        self._frames: list[tuple[int, NDArray[np.float64]]] = []
-        self._channels = channels
-        self._settle = 0
-
-    def add(self, clean: NDArray[np.float64], finite: NDArray[np.bool_]) -> None:
-        rail = np.abs(clean) >= SATURATED_LEVEL * self._config.full_scale_v
-        sums = np.stack([(~finite).sum(axis=0), rail.sum(axis=0), clean.sum(axis=0), (clean**2).sum(axis=0)])
-        self._frames.append((len(clean), sums))
-        while len(self._frames) > 1 and sum(n for n, _ in self._frames[1:]) >= self._window:
-            del self._frames[0]
-        self._settle = max(0, self._settle - len(clean))
-
-    def lose(self, samples: int) -> None:
-        if samples > 0:
-            self._settle = self._window
-
-    def reasons(self) -> list[str]:
-        if not self._frames:
-            return [""] * self._channels
-        n = sum(count for count, _ in self._frames)
-        broken, rail, x, xx = np.sum([sums for _, sums in self._frames], axis=0)
-        deviation = np.sqrt(np.maximum(xx / n - (x / n) ** 2, 0.0))
-        out = []
-        for i in range(self._channels):
-            if broken[i] > 0:
-                out.append("nan")
-            elif rail[i] > SATURATED_FRACTION * n:
-                out.append("saturated")
-            elif deviation[i] < self._config.flat_v:
-                out.append("flat")
-            else:
-                out.append("lost" if self._settle else "")
-        return out
-
-    def valid(self) -> NDArray[np.bool_]:
-        return np.array([not reason for reason in self.reasons()], dtype=bool)
+        return [REASONS[code] for code in self._quality.codes()]
 
 
 def _band_filter(sampling_rate_hz: float, config: ChainConfig) -> NDArray[np.float64]:
