@@ -160,16 +160,6 @@ class StateMachine:
         self._rate: Pair = ZERO
         self._since: dict[tuple[str, int], int] = {}
 
-    @property
-    def level(self) -> Level:
-        """The level after the last step."""
-        return self._level
-
-    @property
-    def ramping(self) -> bool:
-        """True while torque is on its way to zero, when ticks should come every 5 ms."""
-        return self._ramp is not None and self._output != ZERO
-
     def step(
         self, now_ns: int, state: StateSample | None, request: Request | None, operator: Operator = NOBODY
     ) -> tuple[Command, SafetyStatus]:

@@ -43,13 +43,14 @@ from exo_safety.state_machine import (
 
 COMMANDS = "/hip_effort_controller/commands"
 REQUESTS = "/assist/request"
-PERIOD_S = 0.010
-# The timer looks twice per period; it acts when more than a period passed without a request.
-WATCH_S = 0.005
-SILENCE_S = 1.2 * PERIOD_S
+PERIOD_NS = 10_000_000
+# Requests put the silence timer off; it fires when one is overdue by a fifth of a period,
+# and then goes on twice per period while torque may flow.
+SILENCE_NS = 12_000_000
+WATCH_NS = 5_000_000
 GRAPH_WATCH_S = 0.1
 # What is counted as a late tick.
-LATE_S = 1.5 * PERIOD_S
+LATE_S = 1.5e-9 * PERIOD_NS
 # Commands sent when stopping: the ramp needs three, the rest let the device see zero and the released session.
 FADE_OUT_COMMANDS = 6
 
@@ -78,7 +79,7 @@ class Supervisor(Node):
         self._operator = Operator(arming_forbidden=replaying and parameters.device == "hardware")
         self._state: StateSample | None = None
         self._request: Request | None = None
-        self._last_tick_s = self._last_request_s = 0.0
+        self._last_tick_s = 0.0
         self._ticks = self._late = 0
         self._longest_s = 0.0
         self._level, self._session, self._reason = Level.DISARMED, 0, ""
@@ -91,7 +92,7 @@ class Supervisor(Node):
         self.create_service(Trigger, "/safety/stop", self._on_stop)
         # Silence is noticed even if simulated time stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(WATCH_S, self._watch_silence, clock=steady)
+        self._silence = self.create_timer(PERIOD_NS * 1e-9, self._on_silence, clock=steady)
         self.create_timer(GRAPH_WATCH_S, self._watch_graph, clock=steady)
         self._diagnostics = Diagnostics(self)
         self._diagnostics.values["scheduling"] = scheduling
@@ -100,7 +101,7 @@ class Supervisor(Node):
         """Fade out: ramp to zero and release the device before the process ends."""
         for _ in range(FADE_OUT_COMMANDS):
             self._tick(dataclasses.replace(self._operator, stop=True))
-            time.sleep(WATCH_S)
+            time.sleep(WATCH_NS * 1e-9)
 
     def _on_state(self, message: JointState) -> None:
         try:
@@ -115,7 +116,7 @@ class Supervisor(Node):
         )
 
     def _on_request(self, message: AssistRequest) -> None:
-        self._last_request_s = time.monotonic()
+        self._pace_silence(SILENCE_NS)
         self._request = Request(to_ns(message.header.stamp), (message.left_nm, message.right_nm))
         self._tick(self._operator)
 
@@ -136,13 +137,15 @@ class Supervisor(Node):
         response.message = f"stopped; {status.sentence}"
         return response
 
-    def _watch_silence(self) -> None:
-        now = time.monotonic()
-        if now - self._last_request_s < SILENCE_S and not self._machine.ramping:
-            return
-        # While torque may flow every look counts; otherwise the usual period will do.
-        if self._session or now - self._last_tick_s >= PERIOD_S:
-            self._tick(self._operator)
+    def _on_silence(self) -> None:
+        """No request for longer than a period: decide without one, oftener while torque may flow."""
+        self._pace_silence(WATCH_NS if self._session else PERIOD_NS)
+        self._tick(self._operator)
+
+    def _pace_silence(self, period_ns: int) -> None:
+        if self._silence.timer_period_ns != period_ns:
+            self._silence.timer_period_ns = period_ns
+        self._silence.reset()
 
     def _watch_graph(self) -> None:
         """Look for other writers. A killed process stays visible until its DDS lease ends."""
