@@ -18,11 +18,15 @@ from opensim_walk import SPEED, STRIDE, TOE_OFF, true_pose, true_strides, walk_k
 DURATION = 1.6
 
 
-def solve(markers, folder):
+def solve(markers, folder, passes=1):
     generic = blazepose_model()
     with logging_to(folder / "opensim.log"):
-        scaled = scale_model(markers, 1.65, 62.0, generic, folder / "scaled.osim")
-        return solve_kinematics(markers, scaled.model, generic, folder / "coordinates.mot")
+        motion = None
+        for _ in range(passes):
+            scaled = scale_model(markers, 1.65, 62.0, generic, folder / "scaled.osim", motion=motion)
+            solution = solve_kinematics(markers, scaled.model, generic, folder / "coordinates.mot")
+            motion = solution.coordinates
+        return solution
 
 
 @pytest.fixture(scope="module")
@@ -35,16 +39,14 @@ def solved(keypoints, tmp_path_factory):
     # Walking towards -x, with a gap in one keypoint: neither may matter.
     position = keypoints.position * np.array([-1.0, 1.0, -1.0])
     position[20:25, keypoints.names.index("LHeel")] = np.nan
-    return solve(dataclasses.replace(keypoints, position=position), tmp_path_factory.mktemp("ik"))
+    return solve(dataclasses.replace(keypoints, position=position), tmp_path_factory.mktemp("ik"), passes=2)
 
 
 def test_a_known_motion_comes_back(solved):
     truth = [true_pose(float(t)) for t in solved.coordinates.time]
     for name in LEG_COORDINATES:
         error = solved.coordinates.column(name) - np.rad2deg([pose[name] for pose in truth])
-        # The keypoints' mean lengths in motion are not those of the standing model: a constant 1-2 degrees.
-        assert np.sqrt(np.mean(error**2)) < 2.5, name
-        assert error.std() < 1.0, name
+        assert np.sqrt(np.mean(error**2)) < 1.5, name
     assert solved.coordinates.in_degrees
     assert solved.marker_rms.max() < 0.01
     assert solved.saturated["knee_angle_l"] == 0.0

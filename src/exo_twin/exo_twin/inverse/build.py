@@ -73,8 +73,11 @@ def build_twin(
         work = Path(scratch)
         progress("scaling the OpenSim model")
         generic = blazepose_model()
-        scaling = scale_model(markers, wearer.height, wearer.mass, generic, work / "scaled.osim")
-        progress("inverse kinematics")
+        first = scale_model(markers, wearer.height, wearer.mass, generic, work / "scaled.osim")
+        progress("inverse kinematics, first pass")
+        motion = solve_kinematics(markers, first.model, generic, work / "coordinates.mot").coordinates
+        scaling = scale_model(markers, wearer.height, wearer.mass, generic, work / "scaled.osim", motion=motion)
+        progress("inverse kinematics, second pass")
         kinematics = solve_kinematics(markers, scaling.model, generic, work / "coordinates.mot")
         gait = gait_from_motion(kinematics.coordinates, strides, _source(len(strides)))
         retuned = retune_tendons(scaling.model, gait)
