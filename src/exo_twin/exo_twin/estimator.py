@@ -142,16 +142,17 @@ class Estimator:
         phase = self._phase.step(joints.stamp_ns, joints.position, joints.velocity)
         position, velocity, spread = self._posture(phase, seen)
         activation, activation_sd = self._activations(joints.stamp_ns, envelope)
+        force = self._muscles.force(activation, position, velocity)
         return TwinEstimate(
             stamp_ns=joints.stamp_ns,
             sequence=self._sequence,
             position=position,
             velocity=velocity,
-            moment=self._muscles.moments(activation, position, velocity),
+            moment=force @ self._muscles.moment_arms(position),
             position_sd=spread,
             activation=activation,
             activation_sd=activation_sd,
-            force=self._muscles.force(activation, position, velocity),
+            force=force,
             phase=phase,
             input_stamps=(
                 joints.stamp_ns,
