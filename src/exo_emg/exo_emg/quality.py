@@ -56,8 +56,8 @@ class ChannelQuality:
         n = max(1, self._samples)
         broken, rail, x, xx = self._sums
         variance = xx / n - (x / n) ** 2
-        faults = (self._settling > 0, variance < self._flat_v**2, rail > SATURATED_FRACTION * n, broken > 0)
-        codes = np.zeros(self._sums.shape[1], dtype=np.int64)
-        for code, fault in enumerate(faults, start=1):
-            codes[np.broadcast_to(fault, codes.shape)] = code
+        codes = np.full(len(variance), int(self._settling > 0), dtype=np.int64)
+        faults = (variance < self._flat_v**2, rail > SATURATED_FRACTION * n, broken > 0)
+        for code, fault in enumerate(faults, start=2):
+            codes[fault] = code
         return codes
