@@ -22,7 +22,7 @@ from rclpy.node import Node
 
 from exo_interfaces.msg import EmgEnvelope, EmgFrame
 
-DOMAIN = 61
+DOMAIN = 91
 MUSCLES = ["VAS_l", "SOL_l"]
 START_NS = 1_700_000_000_000_000_000
 FRAMES = 120

@@ -116,7 +116,7 @@ def listening(domain: int) -> Iterator[Listener]:
 
 
 def test_every_topic_at_its_rate_with_monotone_stamps(twin: Path) -> None:
-    domain = 62
+    domain = 92
     with (
         listening(domain) as listener,
         process("exo_emg.nodes.emg_processor", domain) as processor,
@@ -142,7 +142,7 @@ def test_every_topic_at_its_rate_with_monotone_stamps(twin: Path) -> None:
 
 
 def test_lifting_a_thigh_is_seen_on_its_side_with_its_sign(twin: Path) -> None:
-    sides = {"lift_left": 63, "lift_right": 64}
+    sides = {"lift_left": 93, "lift_right": 94}
     with (
         process("exo_twin.nodes.virtual_device", sides["lift_left"], twin=twin, motion="lift_left"),
         process("exo_twin.nodes.virtual_device", sides["lift_right"], twin=twin, motion="lift_right"),
@@ -155,7 +155,7 @@ def test_lifting_a_thigh_is_seen_on_its_side_with_its_sign(twin: Path) -> None:
 
 
 def test_commands_flow_and_their_end_is_the_end_of_torque(twin: Path) -> None:
-    domain = 65
+    domain = 95
     with (
         listening(domain) as listener,
         process("exo_twin.nodes.virtual_device", domain, twin=twin, motion="stand"),
@@ -178,7 +178,7 @@ def test_commands_flow_and_their_end_is_the_end_of_torque(twin: Path) -> None:
 
 
 def test_without_a_twin_it_says_so_and_leaves(tmp_path: Path) -> None:
-    with process("exo_twin.nodes.virtual_device", 66, twin=tmp_path / "nothing") as device:
+    with process("exo_twin.nodes.virtual_device", 96, twin=tmp_path / "nothing") as device:
         _, message = device.communicate(timeout=PATIENCE_S)
         assert device.returncode == 2 and "personalise" in message and "Traceback" not in message
 
