@@ -26,6 +26,9 @@ from exo_twin.estimator import (
 from exo_twin.twin import Twin
 
 TWIN_STATE = "/twin/state"
+# A recorder that stops may hold a state whose inputs were still on their way: at most
+# this many states (0.1 s) at the end are left out for that reason.
+CUT_OFF_MAX = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +38,7 @@ class LockstepResult:
     Attributes
     ----------
     compared : states reproduced and compared.
-    recorded : states in the recording.
+    recorded : states in the recording, without those that its end cut off from their inputs.
     max_difference : largest absolute difference over all fields, in their units; 0.0
         when identical. NaN when nothing could be compared.
     sentence : the same for a person, or why the comparison ended early.
@@ -79,17 +82,31 @@ def rerun(twin: Twin, messages: Iterable[tuple[str, Any]]) -> LockstepResult:
             f"the recording begins at sequence {first} of the estimator, whose earlier inputs are unknown; "
             "start the recorder before the estimator",
         )
+    whole = _whole(states, inputs)
     estimator, difference = Estimator(twin), 0.0
-    for count, state in enumerate(states):
+    for count, state in enumerate(states[:whole]):
         estimate = _step(estimator, inputs, state, count)
         if isinstance(estimate, str):
             sentence = f"{estimate}; {count} states before it were compared"
             return LockstepResult(count, len(states), difference, sentence)
         difference = max(difference, _difference(estimate, state))
     verdict = "identical" if difference == 0.0 else f"different by up to {difference:.3g}"
-    return LockstepResult(
-        len(states), len(states), difference, f"{len(states)} states were reproduced lockstep and are {verdict}"
-    )
+    sentence = f"{whole} states were reproduced lockstep and are {verdict}"
+    if whole < len(states):
+        sentence += f"; the inputs of the last {len(states) - whole} were cut off by the end of the recording"
+    return LockstepResult(whole, whole, difference, sentence)
+
+
+def _whole(states: list[Any], inputs: dict[tuple[str, int], Any]) -> int:
+    """How many states the recording holds together with their inputs, the end of the recording aside."""
+    newest: dict[str, int] = {}
+    for topic, ns in inputs:
+        newest[topic] = max(ns, newest.get(topic, 0))
+    for back, state in enumerate(reversed(states[-CUT_OFF_MAX:])):
+        named = zip(state.inputs, state.input_stamps, strict=True)
+        if all(topic not in newest or to_ns(stamp) <= newest[topic] for topic, stamp in named):
+            return len(states) - back
+    return len(states)
 
 
 def _step(estimator: Estimator, inputs: dict[tuple[str, int], Any], state: Any, sequence: int) -> TwinEstimate | str:

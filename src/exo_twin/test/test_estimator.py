@@ -164,12 +164,21 @@ def test_a_changed_recording_is_noticed(twin: Twin) -> None:
     assert not result.identical and 0.0 < result.max_difference < 1e-11
 
 
+def test_states_cut_off_by_the_end_of_the_recording_are_left_out_and_said(twin: Twin) -> None:
+    messages = recording(twin)
+    last = max(k for k, (topic, _) in enumerate(messages) if topic == IMUS[1])
+    result = rerun(twin, [pair for k, pair in enumerate(messages) if k != last])
+    assert result.identical and result.compared == 257
+    assert "the last 1 were cut off" in result.sentence
+
+
 @pytest.mark.parametrize(
     ("keep", "compared", "words"),
     [
         (lambda t, m, k: t != TWIN_STATE, 0, "holds no /twin/state"),
         (lambda t, m, k: t != TWIN_STATE or m.sequence > 4, 0, "begins at sequence 5"),
         (lambda t, m, k: t != TWIN_STATE or m.sequence != 40, 40, "state 40 is missing"),
+        (lambda t, m, k: t != IMUS[0], 18, "message of /imu/pelvis behind state 18"),
         (lambda t, m, k: t != ENVELOPE or k < 300, None, "message of /emg/envelope behind state"),
     ],
 )
