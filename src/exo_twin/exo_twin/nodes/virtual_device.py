@@ -15,6 +15,7 @@ from pathlib import Path
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
+from exo_common import realtime
 from exo_common.clock import to_ns, to_stamp
 from exo_common.diagnostics import Diagnostics
 from exo_common.errors import ExoError
@@ -66,6 +67,7 @@ class VirtualDeviceNode(Node):
     """Publishes at 100 Hz what the exo's sensors see, stamped with the sample's time."""
 
     def __init__(self) -> None:
+        scheduling = realtime.prefer(realtime.DEVICE)
         super().__init__("virtual_device")
         self._config = declare(self, NodeConfig)
         if not self._config.twin:
@@ -80,6 +82,7 @@ class VirtualDeviceNode(Node):
         self._wearer = self.create_publisher(TwinState, "/virtual/wearer", PUBLISH)
         self.create_subscription(HipCommand, COMMAND_TOPIC, self._on_command, CONTROL)
         self._diagnostics = Diagnostics(self)
+        self._diagnostics.values["scheduling"] = scheduling
         self._sequence = 0
         self._pacer: Pacer | None = None
         self._slow_periods = 0
