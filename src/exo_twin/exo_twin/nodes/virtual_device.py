@@ -15,7 +15,6 @@ from pathlib import Path
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
-from exo_common import realtime
 from exo_common.clock import to_ns, to_stamp
 from exo_common.diagnostics import Diagnostics
 from exo_common.errors import ExoError
@@ -28,6 +27,7 @@ from geometry_msgs.msg import Quaternion, Vector3
 from rclpy.node import Node
 from sensor_msgs.msg import Imu, JointState
 
+from exo_common import realtime
 from exo_interfaces.msg import DeviceState, EmgFrame, HipCommand, TwinState
 from exo_twin.forward.pacing import Pacer
 from exo_twin.forward.virtual_device import (
