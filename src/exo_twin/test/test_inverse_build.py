@@ -52,7 +52,7 @@ def test_the_artefact_is_whole_and_loads(built):
     for name in LEG_COORDINATES:
         start = 0.0 if name.endswith("_r") else 0.5
         truth = [true_pose(start + float(p))[name] for p in np.linspace(0.0, 1.0, 101)]
-        assert np.sqrt(np.mean((twin.gait.curves[name] - truth) ** 2)) < np.deg2rad(1.5), name
+        assert np.sqrt(np.mean((twin.gait.curves[name] - truth) ** 2)) < np.deg2rad(1.0), name
 
 
 def test_quality_says_how_good_it_is(built):

@@ -24,7 +24,7 @@ def solve(markers, folder, passes=1):
         motion = None
         for _ in range(passes):
             scaled = scale_model(markers, 1.65, 62.0, generic, folder / "scaled.osim", motion=motion)
-            solution = solve_kinematics(markers, scaled.model, generic, folder / "coordinates.mot")
+            solution = solve_kinematics(markers, scaled.model, generic, folder / "coordinates.mot", motion=motion)
             motion = solution.coordinates
         return solution
 
@@ -46,7 +46,7 @@ def test_a_known_motion_comes_back(solved):
     truth = [true_pose(float(t)) for t in solved.coordinates.time]
     for name in LEG_COORDINATES:
         error = solved.coordinates.column(name) - np.rad2deg([pose[name] for pose in truth])
-        assert np.sqrt(np.mean(error**2)) < 1.5, name
+        assert np.sqrt(np.mean(error**2)) < 0.5, name
     assert solved.coordinates.in_degrees
     assert solved.marker_rms.max() < 0.01
     assert solved.saturated["knee_angle_l"] == 0.0

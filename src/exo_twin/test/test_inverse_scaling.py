@@ -82,7 +82,7 @@ def test_strength_and_fibres_follow_their_rules(scaled):
             lambda m: dataclasses.replace(m, names=tuple(f"x{n}" for n in m.names)),
             1.65,
             62.0,
-            "keypoint 'LHip' is missing",
+            "keypoint 'LShoulder' is missing",
         ),
         (lambda m: dataclasses.replace(m, position=1e3 * m.position), 1.65, 62.0, "check the keypoints' units"),
         (lambda m: m, 2.35, 62.0, "check the wearer's height"),

@@ -78,7 +78,7 @@ def build_twin(
         motion = solve_kinematics(markers, first.model, generic, work / "coordinates.mot").coordinates
         scaling = scale_model(markers, wearer.height, wearer.mass, generic, work / "scaled.osim", motion=motion)
         progress("inverse kinematics, second pass")
-        kinematics = solve_kinematics(markers, scaling.model, generic, work / "coordinates.mot")
+        kinematics = solve_kinematics(markers, scaling.model, generic, work / "coordinates.mot", motion=motion)
         gait = gait_from_motion(kinematics.coordinates, strides, _source(len(strides)))
         retuned = retune_tendons(scaling.model, gait)
         progress("compiling the walker")

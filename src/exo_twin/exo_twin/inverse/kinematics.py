@@ -14,7 +14,7 @@ from exo_common.opensim_files import Markers, Storage, read_storage, write_trc
 from numpy.typing import NDArray
 
 from exo_twin.inverse.models import GenericModel
-from exo_twin.inverse.scaling import ARMS_DOWN
+from exo_twin.inverse.scaling import ARMS_DOWN, model_markers
 from exo_twin.opensim_runtime import opensim
 
 FloatArray = NDArray[np.float64]
@@ -61,7 +61,12 @@ class Kinematics:
 
 
 def solve_kinematics(
-    markers: Markers, scaled: Path, generic: GenericModel, output: Path, sagittal: bool = True
+    markers: Markers,
+    scaled: Path,
+    generic: GenericModel,
+    output: Path,
+    sagittal: bool = True,
+    motion: Storage | None = None,
 ) -> Kinematics:
     """Run OpenSim's InverseKinematicsTool on every frame in which both legs are seen.
 
@@ -71,6 +76,9 @@ def solve_kinematics(
     scaled : the scaled .osim, with its markers.
     output : the .mot to write (degrees).
     sagittal : one camera: lock what a side view cannot tell, and ignore the keypoints' depth.
+    motion : joint angles of a first pass over the same frames. The ankle's oblique axis moves the
+        toes sideways by centimetres; with the motion the keypoints get the depth of the
+        model in the wearer's poses, else in standing.
 
     Raises
     ------
@@ -81,7 +89,7 @@ def solve_kinematics(
     prepared = walking_forward(_usable_frames(markers))
     if sagittal:
         _lock_out_of_plane(model)
-        prepared = _on_model_planes(prepared, model, state)
+        prepared = _on_model_planes(prepared, model, state, motion)
     state = model.initSystem()
     with tempfile.TemporaryDirectory(prefix="exo_ik_") as scratch:
         trc = Path(scratch) / "markers.trc"
@@ -144,14 +152,13 @@ def _lock_out_of_plane(model: Any) -> None:
             coordinate.setDefaultLocked(True)
 
 
-def _on_model_planes(markers: Markers, model: Any, state: Any) -> Markers:
-    """Give every keypoint the depth its marker has on the standing model."""
+def _on_model_planes(markers: Markers, model: Any, state: Any, motion: Storage | None) -> Markers:
+    """Give every keypoint the depth its marker has on the model, in the poses of `motion` or standing."""
+    on_model = model_markers(model, state, motion)
     position = markers.position.copy()
-    marker_set = model.getMarkerSet()
-    model.realizePosition(state)
     for i, name in enumerate(markers.names):
-        if marker_set.contains(name):
-            depth = marker_set.get(name).getLocationInGround(state).get(2)
+        if name in on_model.names:
+            depth = on_model.position[:, on_model.names.index(name), 2]
             position[:, i, 2] = np.where(np.isfinite(position[:, i, 0]), depth, np.nan)
     return Markers(markers.time, markers.names, position)
 

@@ -34,7 +34,20 @@ PAIRS: dict[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...]]] = {
 }
 # Bodies without a length of their own in a side view take the mean factor of these segments.
 OVERALL = ("trunk", "thigh", "shank")
-REQUIRED = ("LHip", "RHip", "LKnee", "RKnee", "LAnkle", "RAnkle", "LHeel", "RHeel", "LBigToe", "RBigToe")
+REQUIRED = (
+    "LShoulder",
+    "RShoulder",
+    "LHip",
+    "RHip",
+    "LKnee",
+    "RKnee",
+    "LAnkle",
+    "RAnkle",
+    "LHeel",
+    "RHeel",
+    "LBigToe",
+    "RBigToe",
+)
 MIN_FRAMES = 20  # for a median length
 POSES = 60  # of a motion, spread over it, in which the model's own lengths are taken
 # Arms hang in the scaled model's neutral pose (this model's default is a T).
@@ -111,7 +124,7 @@ def scale_model(
         model.updCoordinateSet().get(name).setDefaultValue(angle)
     state = model.initSystem()
     generic_mass = model.getTotalMass(state)
-    on_model = _model_markers(model, state, motion)
+    on_model = model_markers(model, state, motion, POSES)
     measured = {name: _length(markers, pairs, sagittal) for name, (pairs, _) in PAIRS.items()}
     lengths, factors = {}, {}
     for name, (pairs, _) in PAIRS.items():
@@ -151,7 +164,7 @@ def _check_markers(markers: Markers) -> None:
     if missing:
         raise ExoError(
             f"keypoint '{missing[0]}' is missing ({len(markers.names)} are there); "
-            "export hips, knees, ankles, heels and big toes of both sides under BlazePose's names"
+            "export shoulders, hips, knees, ankles, heels and big toes of both sides under BlazePose's names"
         )
     for name in REQUIRED:
         seen = int(np.isfinite(markers.position[:, markers.names.index(name)]).all(axis=1).sum())
@@ -161,16 +174,20 @@ def _check_markers(markers: Markers) -> None:
             )
 
 
-def _model_markers(model: Any, state: Any, motion: Storage | None) -> Markers:
-    """The model's markers, standing or in POSES poses of a motion."""
+def model_markers(model: Any, state: Any, motion: Storage | None, frames: int | None = None) -> Markers:
+    """The model's own markers, in the ground frame of its default pelvis.
+
+    Parameters
+    ----------
+    motion : leg angles to pose the model in; None: one frame, standing.
+    frames : how many of the motion's frames, spread over it; all by default.
+    """
     poses: list[dict[str, float]] = [{}]
     if motion is not None:
         unit = np.deg2rad(1.0) if motion.in_degrees else 1.0
-        rows = np.linspace(0, len(motion.time) - 1, POSES).round().astype(int)
-        poses = [
-            {name: unit * float(motion.column(name)[row]) for name in motion.columns if name in LEG_COORDINATES}
-            for row in rows
-        ]
+        angles = unit * np.column_stack([motion.column(name) for name in LEG_COORDINATES])
+        rows = np.linspace(0, len(angles) - 1, frames or len(angles)).round().astype(int)
+        poses = [dict(zip(LEG_COORDINATES, map(float, angles[row]), strict=True)) for row in rows]
     marker_set = model.getMarkerSet()
     names = tuple(marker_set.get(i).getName() for i in range(marker_set.getSize()))
     position = np.empty((len(poses), len(names), 3))
