@@ -18,11 +18,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from results import report
+
 from exo_bringup.analysis import NO_TORQUE_NM
 from exo_bringup.launch_runner import LaunchRunner
 from exo_bringup.live import launch_file, private_domain
 from exo_bringup.operator import Operator
-from results import report
 
 # Torque at which a kill counts: the device must be pushing when the policy dies.
 PUSHING_NM = 1.0

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from exo_bringup.launch_runner import LaunchRunner
 from exo_bringup.live import launch_file
 from exo_bringup.operator import Operator

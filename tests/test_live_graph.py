@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import rclpy
 from conftest import Demo, Graph, run_graph
-from exo_bringup.analysis import NO_TORQUE_NM
-from exo_common.qos import CONTROL, EVERY_SAMPLE, PUBLISH
 from sensor_msgs.msg import JointState
 from tf2_msgs.msg import TFMessage
 
+from exo_bringup.analysis import NO_TORQUE_NM
+from exo_common.qos import CONTROL, EVERY_SAMPLE, PUBLISH
 from exo_interfaces.msg import HipCommand, SafetyState, TwinState
 
 PUSHING_NM = 1.0

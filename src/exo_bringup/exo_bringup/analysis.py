@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from exo_common.bag import BagReader
 from exo_common.clock import to_ns
 from exo_common.errors import ExoError
-from numpy.typing import NDArray
 
 HIP_MUSCLES = ("GLU", "HFL", "HAM", "RF")
 # Strides left out after the start and after arming: the estimator locks, the profile fades in.
@@ -90,7 +91,9 @@ def analyse(bag: Path) -> Recording:
         counts = {name: topic.count for name, topic in reader.topics.items()}
         collected: dict[str, list[Any]] = {topic: [] for topic in topics}
         for item in reader.messages(topics):
-            collected[item.topic].append(item.message)
+            # A zero stamp is the supervisor's before it has seen a joint state: outside this time axis.
+            if to_ns(item.message.header.stamp):
+                collected[item.topic].append(item.message)
     for topic, messages in collected.items():
         if len(messages) < 2:
             raise ExoError(f"{bag} holds no {topic}; record the whole graph with record:=<bag>")

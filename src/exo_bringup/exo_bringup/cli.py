@@ -10,8 +10,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from exo_common.errors import ExoError
 from rich.console import Console
+
+from exo_common.errors import ExoError
 
 # Exit codes: 0 done, 1 a test or check failed, 2 bad input, 130 interrupted.
 BAD_INPUT = 2
@@ -33,10 +34,9 @@ def demo(arguments: argparse.Namespace) -> int:
 
 def personalise(arguments: argparse.Namespace) -> int:
     """A session folder in, a twin and a controller out (both inside the session folder)."""
-    from exo_common.session import load
-
     from exo_bringup.personalise import personalise as work
     from exo_bringup.progress import Stages
+    from exo_common.session import load
 
     stages = Stages()
     result = work(load(arguments.session), stages)

@@ -7,16 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from exo_capture.draw import annotated_frames
-from exo_common.errors import ExoError
-from exo_twin.twin import Twin
-
 from exo_bringup.analysis import analyse
 from exo_bringup.live import run_live
 from exo_bringup.personalise import demo_session, personalise
 from exo_bringup.progress import Stages
 from exo_bringup.recording import SUMMARY_FILE
 from exo_bringup.report import Contents, write_report
+from exo_capture.draw import annotated_frames
+from exo_common.errors import ExoError
+from exo_twin.twin import Twin
 
 SHORTEST_RUN_S = 20.0
 PICTURES = 3
@@ -69,9 +68,15 @@ def run(folder: Path, seconds: float) -> dict[str, Any]:
             "messages missing": missing,
         }
         contents = Contents(
-            session.wearer, person.capture.quality.verdict, [picture for _, picture in annotated_frames(person.capture, PICTURES)], twin.gait, recording,
-            tiles, person.warnings, stages.seconds,
-        )  # fmt: skip
+            wearer=session.wearer,
+            verdict=person.capture.quality.verdict,
+            pictures=[picture for _, picture in annotated_frames(person.capture, PICTURES)],
+            gait=twin.gait,
+            recording=recording,
+            figures=tiles,
+            warnings=person.warnings,
+            stage_seconds=stages.seconds,
+        )
         write_report(out / "report.html", contents)
         (out / "demo.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     latest = folder / "latest"

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import xacro
 from ament_index_python.packages import get_package_share_directory
-from exo_common.errors import ExoError
 from numpy.typing import NDArray
+
+from exo_common.errors import ExoError
 
 FOOT_LENGTH_TO_HEIGHT = 0.152  # Winter, Biomechanics and Motor Control, 2009, table 4.1
 TORSO_LENGTH_TO_HEIGHT = 0.288  # hip to shoulder, same source

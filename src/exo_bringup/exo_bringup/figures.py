@@ -11,11 +11,11 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-from exo_twin.twin import Gait
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from exo_bringup.analysis import HIP_MUSCLES, Recording
+from exo_twin.twin import Gait
 
 LEFT, RIGHT = "#0072B2", "#D55E00"
 WITHOUT, WITH = "#666666", "#009E73"

@@ -23,6 +23,7 @@ from typing import Any
 
 import yaml
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix, get_package_share_directory
+
 from exo_common.errors import ExoError
 
 TRUE, FALSE = ("true", "1"), ("false", "0")

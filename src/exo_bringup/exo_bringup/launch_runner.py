@@ -19,9 +19,9 @@ from pathlib import Path
 from types import FrameType, TracebackType
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
-from exo_common.errors import ExoError
 
 from exo_bringup.launch_file import Argument, NodeToStart, declared_arguments, read
+from exo_common.errors import ExoError
 
 # The recorder needs 1.5 s to collect the last messages; a node that takes longer than this hangs.
 INT_PATIENCE_S = 6.0

@@ -10,11 +10,11 @@ from types import TracebackType
 from typing import Any
 
 import rclpy
-from exo_common.errors import ExoError
-from exo_common.qos import CONTROL
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from std_srvs.srv import Trigger
 
+from exo_common.errors import ExoError
+from exo_common.qos import CONTROL
 from exo_interfaces.msg import AssistRequest, DeviceState, SafetyState
 
 DISCOVERY_TIMEOUT_S = 20.0

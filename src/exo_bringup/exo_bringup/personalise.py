@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+from exo_bringup.progress import Stages
 from exo_capture.monocular import Capture, capture_sagittal
 from exo_capture.weights import model_path
 from exo_common.artefact import read_manifest, writing
@@ -14,8 +15,6 @@ from exo_common.opensim_files import write_trc
 from exo_common.session import FILE, Session
 from exo_controller.build import build_controller
 from exo_twin.inverse.build import build_twin
-
-from exo_bringup.progress import Stages
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 from ament_index_python.packages import get_package_share_directory
-from exo_common.bag import BagReader, stamp_ns
-from exo_common.errors import ExoError
 from numpy.typing import NDArray
 
 from exo_bringup.launch_runner import LaunchRunner
+from exo_common.bag import BagReader, stamp_ns
+from exo_common.errors import ExoError
 
 STATE_TOPIC = "/twin/state"
 # What the estimator reads; everything else in a recording is made again or not needed.

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from exo_common.errors import ExoError
-from exo_common.session import Wearer
-from exo_twin.twin import Gait
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from exo_bringup import figures
 from exo_bringup.analysis import Recording
+from exo_common.errors import ExoError
+from exo_common.session import Wearer
+from exo_twin.twin import Gait
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ import dataclasses
 import xml.etree.ElementTree as ET
 
 import numpy as np
+
 from exo_common.errors import ExoError
 from exo_common.frames import quaternion_about
 

@@ -16,17 +16,18 @@ import numpy as np
 import pytest
 import rclpy
 import yourdfpy
-from exo_bringup.description import Wearer, describe, load_wearer
-from exo_bringup.urdf_tree import Joint, multiply, read_joints, root_link
-from exo_common.errors import ExoError
-from exo_common.frames import LEG_COORDINATES
-from exo_common.qos import LATCHED, PUBLISH
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
+
+from exo_bringup.description import Wearer, describe, load_wearer
+from exo_bringup.urdf_tree import Joint, multiply, read_joints, root_link
+from exo_common.errors import ExoError
+from exo_common.frames import LEG_COORDINATES
+from exo_common.qos import LATCHED, PUBLISH
 
 DOMAIN = 73
 PATIENCE_S = 10.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from exo_bringup.launch_file import Plan, declared_arguments, read
 from exo_common.errors import ExoError
 

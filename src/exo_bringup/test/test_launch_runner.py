@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 import rclpy
-from exo_bringup.launch_runner import LaunchRunner, describe_arguments, find_launch_file, main
-from exo_common.errors import ExoError
 from rcl_interfaces.srv import GetParameters
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from exo_bringup import launch_runner
+from exo_bringup.launch_runner import LaunchRunner, describe_arguments, find_launch_file, main
+from exo_common.errors import ExoError
 
 DOMAIN = 72
 PATIENCE_S = 10.0

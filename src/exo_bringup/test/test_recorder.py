@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 import rclpy
-from exo_bringup.recording import TopicCount, free_folder
-from exo_common.bag import BagReader
-from exo_common.qos import LATCHED, PUBLISH
 from rclpy.context import Context
 from rclpy.node import Node
 from std_msgs.msg import String
 
+from exo_bringup.recording import TopicCount, free_folder
+from exo_common.bag import BagReader
+from exo_common.qos import LATCHED, PUBLISH
 from exo_interfaces.msg import TwinState
 
 DOMAIN = 71

@@ -12,10 +12,6 @@ import numpy as np
 import pytest
 import rclpy
 from builtin_interfaces.msg import Time
-from exo_bringup.replay import TOLERANCE_RAD, States, compare, read_states
-from exo_common.bag import BagWriter, stamp_ns
-from exo_common.errors import ExoError
-from exo_common.qos import EVERY_SAMPLE
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -23,6 +19,10 @@ from rclpy.serialization import serialize_message
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 
+from exo_bringup.replay import TOLERANCE_RAD, States, compare, read_states
+from exo_common.bag import BagWriter, stamp_ns
+from exo_common.errors import ExoError
+from exo_common.qos import EVERY_SAMPLE
 from exo_interfaces.msg import TwinState
 
 DOMAIN = 74

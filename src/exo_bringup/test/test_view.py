@@ -12,13 +12,13 @@ import urllib.request
 
 import numpy as np
 import rclpy
-from exo_bringup.nodes.view import PLOT_S, History, View
-from exo_common.qos import PUBLISH
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
+from exo_bringup.nodes.view import PLOT_S, History, View
+from exo_common.qos import PUBLISH
 from exo_interfaces.msg import DeviceState, SafetyState
 
 DOMAIN = 75

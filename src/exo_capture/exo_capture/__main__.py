@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from exo_common.errors import ExoError
-from exo_common.opensim_files import write_trc
-
 from exo_capture.draw import annotated_frames
 from exo_capture.monocular import capture_sagittal
 from exo_capture.weights import model_path
+from exo_common.errors import ExoError
+from exo_common.opensim_files import write_trc
 
 USAGE = "usage: python -m exo_capture <video> <height in m> <folder>"
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
+
 from exo_common.frames import LEG_COORDINATES, SIDES
 from exo_common.opensim_files import Markers
-from numpy.typing import NDArray
 
 
 def sagittal_angles(markers: Markers) -> dict[str, NDArray[np.float64]]:

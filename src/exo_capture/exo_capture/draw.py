@@ -16,6 +16,8 @@ LEFT, RIGHT, TRUNK, OTHER = (64, 160, 255), (255, 80, 64), (250, 250, 250), (150
 LINE_SHARE = 0.003  # of the picture height
 DARKEN = 0.85  # so that lines stand out
 LABEL_HEIGHT_SHARE = 0.03
+# The part of the picture shown, in body heights around the wearer's hips.
+SHOWN_WIDTH, SHOWN_HEIGHT = 2.4, 1.6
 
 
 def annotated_frames(capture: Capture, count: int = 4, width: int = 720) -> list[tuple[int, bytes]]:
@@ -30,6 +32,7 @@ def annotated_frames(capture: Capture, count: int = 4, width: int = 720) -> list
     for index, image in read_frames(capture.clip):
         if index in wanted:
             drawn = _draw(image, capture, index, wanted[index])
+            drawn = _around(drawn, capture.pixels.landmarks[wanted[index]])
             size = (width, round(width * drawn.shape[0] / drawn.shape[1]))
             small = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA)
             pictures.append((index, cv2.imencode(".png", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1].tobytes()))
@@ -51,8 +54,18 @@ def _draw(image: NDArray[np.uint8], capture: Capture, index: int, i: int) -> NDA
         if np.isfinite(wearer[[a, b]]).all():
             colour = LEFT if {a, b} <= set(LEG_L) else RIGHT if {a, b} <= set(LEG_R) else TRUNK
             cv2.line(canvas, _point(wearer[a]), _point(wearer[b]), colour, line, cv2.LINE_AA)
-    _label(canvas, f"frame {index}", (line, canvas.shape[0] - 2 * line), TRUNK)
     return canvas
+
+
+def _around(canvas: NDArray[np.uint8], wearer: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """The part of a picture around the wearer, as large in every picture, moved inside where it would stick out."""
+    centre, unit = hip_centre(wearer), body_height(wearer)
+    ends = []
+    for place, share, size in ((centre[0], SHOWN_WIDTH, canvas.shape[1]), (centre[1], SHOWN_HEIGHT, canvas.shape[0])):
+        length = min(size, round(share * float(unit)))
+        start = min(max(0, round(float(place) - length / 2)), size - length)
+        ends.append(slice(start, start + length))
+    return canvas[ends[1], ends[0]]
 
 
 def _label(canvas: NDArray[np.uint8], text: str, corner: tuple[int, int], colour: tuple[int, int, int]) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from exo_common.frames import SIDES
-from exo_common.opensim_files import Markers
 from numpy.typing import NDArray
 from scipy.signal import find_peaks, peak_prominences
+
+from exo_common.frames import SIDES
+from exo_common.opensim_files import Markers
 
 PROMINENCE_SHARE = 0.4  # of the foot's whole excursion; bumps within a stride have far less
 FLANK_SHARE = 0.1  # of it, seen on both sides: at the ends of a recording noise makes maxima of its own

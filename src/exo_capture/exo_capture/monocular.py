@@ -12,9 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from exo_common.errors import ExoError
-from exo_common.frames import SIDES
-from exo_common.opensim_files import Markers
 from numpy.typing import NDArray
 
 from exo_capture.filtering import fill_gaps, smooth
@@ -27,6 +24,9 @@ from exo_capture.pose import N_LANDMARKS, PoseEstimator
 from exo_capture.quality import NOT_USABLE, Quality, bone_length_cv_pct, judge
 from exo_capture.sagittal import View, fit_view, to_markers
 from exo_capture.video import Clip, open_clip, read_frames
+from exo_common.errors import ExoError
+from exo_common.frames import SIDES
+from exo_common.opensim_files import Markers
 
 Progress = Callable[[float, str], None]
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from exo_common.errors import ExoError
 from numpy.typing import NDArray
 
 from exo_capture.landmarks import ANKLES, HIPS, KNEES, NOSE, SHOULDERS, body_height, hip_centre
+from exo_common.errors import ExoError
 
 # Lengths are in body heights of the person in the picture (nose to foot), times in s.
 MAX_GAP_S = 1.0  # a person hidden for longer starts a new track

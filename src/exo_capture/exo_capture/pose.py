@@ -11,8 +11,9 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from exo_common.errors import ExoError
 from numpy.typing import NDArray
+
+from exo_common.errors import ExoError
 
 N_LANDMARKS = 33
 # The detector's and the tracker's confidence below which a person is dropped. Lower than

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
+
 from exo_common.errors import ExoError
 from exo_common.frames import SIDES
 from exo_common.opensim_files import Markers
-from numpy.typing import NDArray
 
 GOOD, USABLE, NOT_USABLE = "good", "usable", "not usable"
 

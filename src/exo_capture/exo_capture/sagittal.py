@@ -11,11 +11,11 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from exo_common.errors import ExoError
-from exo_common.opensim_files import Markers
 from numpy.typing import NDArray
 
 from exo_capture.landmarks import EYES, HEELS, HIPS, MARKERS, TOES
+from exo_common.errors import ExoError
+from exo_common.opensim_files import Markers
 
 EYE_HEIGHT_SHARE = 0.936  # of stature (Drillis & Contini 1966, in Winter, table of body segment lengths)
 # The eyes are at standing height only around mid-stance: that share of the frames lies below the upper line.

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from exo_common.errors import ExoError
 from numpy.typing import NDArray
+
+from exo_common.errors import ExoError
 
 # Below this rate a foot moves a third of a step between frames, and events cannot be told.
 MIN_RATE_HZ = 20.0

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from exo_capture.landmarks import HIPS, NOSE
 from exo_capture.weights import model_path
 from exo_common.errors import ExoError
-from numpy.typing import NDArray
 
 RATE_HZ, STATURE, SPEED, STRIDE_S = 30.0, 1.70, 1.2, 1.1
 THIGH, SHANK, TRUNK = 0.42, 0.41, 0.48

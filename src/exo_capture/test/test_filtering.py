@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from exo_capture.filtering import fill_gaps, smooth
 
 RATE_HZ = 30.0

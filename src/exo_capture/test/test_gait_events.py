@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from exo_capture.gait_events import find_events, spatio_temporal
 from exo_capture.sagittal import fit_view, to_markers
 from exo_common.opensim_files import Markers, read_storage, read_trc

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from exo_capture.landmarks import LEG_L, LEG_R, LOWER_L, LOWER_R
 from exo_capture.leg_repair import repair_legs
 

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+
 from exo_capture.angles import sagittal_angles
 from exo_capture.draw import annotated_frames
 from exo_capture.landmarks import body_height, hip_centre

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from exo_capture.landmarks import hip_centre
 from exo_capture.people import Candidates, choose_walker, find_tracks
 from exo_common.errors import ExoError

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from exo_capture.pose import PoseEstimator
 from exo_common.errors import ExoError
 

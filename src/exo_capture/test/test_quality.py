@@ -1,5 +1,6 @@
 import pytest
 import yaml
+
 from exo_capture.quality import CHECKS, GOOD, NOT_USABLE, USABLE, judge
 from exo_common.errors import ExoError
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from exo_capture.angles import sagittal_angles
 from exo_capture.sagittal import depth, fit_view, to_markers
 from exo_common.errors import ExoError

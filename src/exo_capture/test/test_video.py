@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+
 from exo_capture.video import open_clip, read_frames
 from exo_common.errors import ExoError
 

@@ -4,9 +4,9 @@ import sys
 import zipfile
 
 import pytest
-from exo_common.errors import ExoError
 
 from exo_capture import weights
+from exo_common.errors import ExoError
 
 
 def wheel_with(path, content):

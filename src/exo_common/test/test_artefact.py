@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from exo_common.artefact import read_manifest, writing
 from exo_common.errors import ExoError
 

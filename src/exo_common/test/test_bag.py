@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from exo_common.bag import BagReader, BagWriter, TopicQos, stamp_ns
-from exo_common.errors import ExoError
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
+from exo_common.bag import BagReader, BagWriter, TopicQos, stamp_ns
+from exo_common.errors import ExoError
 from exo_interfaces.msg import TwinState
 
 LATCHED = TopicQos("reliable", "transient_local", 1)

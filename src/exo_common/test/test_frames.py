@@ -1,6 +1,7 @@
 """Conventions that every package leans on."""
 
 import numpy as np
+
 from exo_common.clock import to_ns, to_stamp
 from exo_common.frames import LEG_COORDINATES, opensim_to_ros, quaternion_about, ros_to_opensim
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from exo_common.errors import ExoError
 from exo_common.opensim_files import Markers, Storage, read_storage, read_trc, write_storage, write_trc
 

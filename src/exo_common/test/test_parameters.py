@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+
 from exo_common.errors import ExoError
 from exo_common.parameters import Parameters, from_mapping, parameter, table
 
@@ -49,8 +50,9 @@ def test_table_documents_every_field() -> None:
 
 def test_ros_parameters_come_from_the_same_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
     rclpy = pytest.importorskip("rclpy")
-    from exo_common.parameters import declare
     from rclpy.parameter import Parameter
+
+    from exo_common.parameters import declare
 
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=81)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from exo_common.errors import ExoError
 from exo_common.session import load
 

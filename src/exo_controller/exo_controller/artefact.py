@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
+
 from exo_common.artefact import read_manifest
 from exo_common.errors import ExoError
 from exo_common.frames import HIPS
 from exo_common.parameters import from_mapping
-from exo_safety.envelope import HARD_CAPS
-from numpy.typing import NDArray
-
 from exo_controller.profile import CURVE_POINTS, Assist, Release
+from exo_safety.envelope import HARD_CAPS
 
 KIND = "controller"
 POLICY_FILE, EVALUATION_FILE = "policy.yaml", "evaluation.json"

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from exo_common.artefact import MANIFEST, writing
 from exo_common.errors import ExoError
 from exo_common.frames import HIPS, LEG_COORDINATES
-from exo_twin.twin import Twin
-from numpy.typing import NDArray
-
 from exo_controller.artefact import EVALUATION_FILE, KIND, POLICY_FILE, Policy
 from exo_controller.profile import CURVE_POINTS, Assist, Release, ShapedProfile, shape_profile
+from exo_twin.twin import Twin
 
 FloatArray = NDArray[np.float64]
 

@@ -10,12 +10,13 @@ import dataclasses
 import math
 
 import numpy as np
+from numpy.typing import NDArray
+
 from exo_common.clock import NS_PER_S
 from exo_common.parameters import Parameters, parameter
 from exo_safety.envelope import SideEnvelope
 from exo_twin.periodic import PeriodicCurve
 from exo_twin.phase import WALKING, PhaseEstimate
-from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 Pair = tuple[float, float]

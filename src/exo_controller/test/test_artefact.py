@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from twin_fakes import PHASE, SIDE_ENVELOPE, write_twin
+
 from exo_common.artefact import sha256
 from exo_common.errors import ExoError
 from exo_controller.artefact import POLICY_FILE, Policy
 from exo_controller.build import _mean_cycle, build_controller
-from twin_fakes import PHASE, SIDE_ENVELOPE, write_twin
 
 MOMENTS = (40.0 * np.sin(2 * np.pi * PHASE), 30.0 * np.cos(2 * np.pi * PHASE))
 

@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rclpy
-from exo_common.clock import to_ns
-from exo_common.frames import HIPS
-from exo_common.qos import EVERY_SAMPLE, PUBLISH
-from exo_controller.build import build_controller
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 from twin_fakes import PHASE, make_gait, walk, write_twin
 
 from exo_common import realtime
+from exo_common.clock import to_ns
+from exo_common.frames import HIPS
+from exo_common.qos import EVERY_SAMPLE, PUBLISH
+from exo_controller.build import build_controller
 from exo_interfaces.msg import AssistRequest, HipCommand, SafetyState
 
 DOMAIN = 63

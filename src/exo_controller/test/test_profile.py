@@ -5,10 +5,11 @@ import math
 
 import numpy as np
 import pytest
+from twin_fakes import PERIOD_NS, PHASE, make_gait, walk
+
 from exo_controller.profile import Assist, Assistance, Release, shape_profile
 from exo_safety.envelope import SideEnvelope
 from exo_twin.phase import STANDING, WALKING, PhaseEstimate, PhaseEstimator
-from twin_fakes import PERIOD_NS, PHASE, make_gait, walk
 
 WIDE = SideEnvelope(-0.6, 1.6, 8.0, 25.0, 500.0, 150.0)
 MOMENT = 40.0 * np.sin(2 * np.pi * PHASE)

@@ -16,11 +16,11 @@ import dataclasses
 import math
 
 import numpy as np
-from exo_common.errors import ExoError
-from exo_common.parameters import Parameters, parameter
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt, sosfiltfilt
 
+from exo_common.errors import ExoError
+from exo_common.parameters import Parameters, parameter
 from exo_emg.quality import REASONS, ChannelQuality
 
 # Mean of |x| for zero-mean Gaussian x of unit variance.

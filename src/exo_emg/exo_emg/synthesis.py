@@ -16,10 +16,10 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from exo_common.parameters import Parameters, parameter
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt
 
+from exo_common.parameters import Parameters, parameter
 from exo_emg.processing import RECTIFIED_MEAN_OF_GAUSSIAN, signal_band
 
 

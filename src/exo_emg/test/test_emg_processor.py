@@ -12,14 +12,14 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import rclpy
-from exo_common.clock import to_ns, to_stamp
-from exo_common.qos import EVERY_SAMPLE, PUBLISH
-from exo_emg.processing import ChainConfig, EnvelopeStream
-from exo_emg.synthesis import EmgSynthesizer, SynthesisConfig
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
+from exo_common.clock import to_ns, to_stamp
+from exo_common.qos import EVERY_SAMPLE, PUBLISH
+from exo_emg.processing import ChainConfig, EnvelopeStream
+from exo_emg.synthesis import EmgSynthesizer, SynthesisConfig
 from exo_interfaces.msg import EmgEnvelope, EmgFrame
 
 DOMAIN = 91

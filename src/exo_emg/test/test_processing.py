@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from exo_common.errors import ExoError
 from exo_emg.processing import ChainConfig, EnvelopeStream, envelope_offline, group_delay_s, signal_band
 from exo_emg.synthesis import EmgSynthesizer, SynthesisConfig
-from numpy.typing import NDArray
 
 RATE = 1000.0
 CONFIG = ChainConfig()

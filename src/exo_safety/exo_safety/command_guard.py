@@ -6,8 +6,8 @@ commands, and trusts nothing: not the age, the order, the author or the size of
 a command. It needs no ROS and no mujoco: floats in, floats out.
 
 Per physics step :meth:`CommandGuard.step` returns the torque to apply. The
-torque rises and falls at the envelope's rate; wherever a rule takes torque away
-it falls at the emergency rate, full torque to zero in :data:`EMERGENCY_RAMP_S`.
+torque rises at the envelope's rate; it may fall, and wherever a rule takes it away
+does fall, at the emergency rate: full torque to zero in :data:`EMERGENCY_RAMP_S`.
 """
 
 from __future__ import annotations
@@ -173,11 +173,20 @@ class CommandGuard:
                 by_power = limits.power_max_w / abs(velocity)
                 allowed = min(allowed, by_power)
                 target = max(-allowed, min(allowed, target))
-        emergency = limits.torque_max_nm / EMERGENCY_RAMP_S
-        rate = limits.torque_rate_max_nm_s if live else max(emergency, limits.torque_rate_max_nm_s)
-        step = rate * dt_s
-        torque = current + max(-step, min(step, target - current))
+        rise = limits.torque_rate_max_nm_s * dt_s
+        torque = _slew(current, target, rise, max(rise, limits.torque_max_nm / EMERGENCY_RAMP_S * dt_s))
         if live:
             # The power limit falls as the leg speeds up and may outrun the normal rate.
             torque = max(-allowed, min(allowed, torque))
         return torque
+
+
+def _slew(current: float, target: float, rise: float, fall: float) -> float:
+    """One step from `current` towards `target`: at most `rise` away from zero, at most `fall` towards it.
+
+    Falling is quick even while commands are obeyed, for the supervisor ramps down at the emergency rate too.
+    """
+    side = math.copysign(1.0, current)
+    size = abs(current)
+    lowest = size - fall if size > fall else -rise
+    return side * max(lowest, min(size + rise, side * target))

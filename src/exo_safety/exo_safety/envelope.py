@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from exo_common.errors import ExoError
 
 SCHEMA_VERSION = 1

@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable
 
 from exo_common.parameters import Parameters, parameter
-
 from exo_safety.envelope import SideEnvelope
 
 

@@ -12,7 +12,6 @@ import math
 from collections.abc import Sequence
 
 from exo_common.clock import NS_PER_S
-
 from exo_safety.envelope import Envelope
 from exo_safety.rules import (
     SIDE_RULES,

@@ -6,6 +6,7 @@ import math
 import random
 
 import pytest
+
 from exo_safety.command_guard import (
     COMMAND_AGE_MAX_S,
     EMERGENCY_RAMP_S,
@@ -205,3 +206,24 @@ def test_any_sequence_keeps_torque_finite_bounded_and_without_steps(seed: int) -
         for a, b in zip(before, now, strict=True):
             assert math.isfinite(b) and abs(b) <= LIMITS.torque_max_nm and abs(b - a) <= step + 1e-9
         before = now
+
+
+def test_torque_falls_at_once_when_a_live_supervisor_asks_for_less() -> None:
+    rig = Rig()
+    assert rig.drive(8.0, -8.0) == (8.0, -8.0)
+    rig.offer(0.0, 0.0)
+    fall = rig.run(math.ceil(1e3 * EMERGENCY_RAMP_S))
+    assert fall[-1] == (0.0, 0.0)
+    steps = [abs(b[0] - a[0]) for a, b in zip([(8.0, -8.0), *fall], fall, strict=False)]
+    assert max(steps) <= 1.001e-3 * LIMITS.torque_max_nm / EMERGENCY_RAMP_S
+
+
+def test_torque_crosses_zero_and_grows_at_the_envelopes_rate() -> None:
+    rig = Rig()
+    rig.drive(1.0, 1.0)
+    for _ in range(3):
+        rig.offer(-8.0, -8.0)
+        out = rig.run(10)
+    assert out[-1][0] < 0.0
+    grown = [abs(b[0] - a[0]) for a, b in zip(out, out[1:], strict=False)]
+    assert max(grown) <= 1.001e-3 * LIMITS.torque_rate_max_nm_s

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from exo_common.errors import ExoError
 from exo_safety.envelope import HARD_CAPS, Envelope, SideEnvelope
 

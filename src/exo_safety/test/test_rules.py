@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable
 
 import pytest
+from safety_fakes import MS, TICK_NS, Bench
+
 from exo_safety.rules import SIDE_RULES, SYSTEM_RULES, Action, Tier, all_codes
 from exo_safety.state_machine import Level
-from safety_fakes import MS, TICK_NS, Bench
 
 Outcome = tuple[list[str], list[int]]
 INF = math.inf

@@ -5,13 +5,13 @@ import math
 
 import numpy as np
 import pytest
-from exo_safety.rules import Action, Limits
-from exo_safety.state_machine import Level, Operator, Request, StateMachine, StateSample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safety_fakes import ENVELOPE, LEFT, MS, RIGHT, TICK_NS, Bench
 
 from exo_interfaces.msg import SafetyState
+from exo_safety.rules import Action, Limits
+from exo_safety.state_machine import Level, Operator, Request, StateMachine, StateSample
 
 FAULTS = (
     "nan",

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import pytest
 import rclpy
-from exo_common.frames import HIPS
-from exo_common.qos import EVERY_SAMPLE, PUBLISH
 from rclpy.executors import SingleThreadedExecutor
 from safety_fakes import ENVELOPE
 from sensor_msgs.msg import JointState
@@ -23,6 +21,8 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from exo_common import realtime
+from exo_common.frames import HIPS
+from exo_common.qos import EVERY_SAMPLE, PUBLISH
 from exo_interfaces.msg import AssistRequest, HipCommand, SafetyState
 
 DOMAIN = 61

@@ -17,10 +17,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from exo_common.clock import NS_PER_S, to_ns
-from exo_common.frames import HIPS, LEG_COORDINATES
 from numpy.typing import NDArray
 
+from exo_common.clock import NS_PER_S, to_ns
+from exo_common.frames import HIPS, LEG_COORDINATES
 from exo_twin.periodic import PeriodicCurve
 from exo_twin.phase import PhaseEstimate, PhaseEstimator
 from exo_twin.planar_muscles import MUSCLES, PlanarMuscles

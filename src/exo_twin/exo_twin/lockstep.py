@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from exo_common.clock import to_ns
 
+from exo_common.clock import to_ns
 from exo_twin.estimator import (
     ENVELOPE,
     INPUTS,

@@ -13,6 +13,32 @@ HARMONICS = 8
 GRID = 256
 
 
+class Periodic:
+    """A truncated Fourier series through one period of samples, with its derivatives."""
+
+    def __init__(self, samples: FloatArray, harmonics: int) -> None:
+        self.coefficients = np.fft.rfft(samples)[: harmonics + 1] / len(samples)
+        self.coefficients[1:] *= 2.0
+
+    @classmethod
+    def from_curve(cls, curve: FloatArray, harmonics: int) -> Periodic:
+        """Of a gait curve of 0..100 %, whose ends may differ by measurement noise: the gap is spread evenly."""
+        gap = curve[-1] - curve[0]
+        closed = curve - gap * (np.linspace(0.0, 1.0, len(curve)) - 0.5)
+        return cls(closed[:-1], harmonics)
+
+    def low_pass(self, cutoff: float) -> None:
+        """Attenuate like a 4th-order zero-lag Butterworth filter with its cut-off at this harmonic."""
+        k = np.arange(len(self.coefficients))
+        self.coefficients /= 1.0 + (k / cutoff) ** 4
+
+    def __call__(self, phase: FloatArray, period: float = 1.0, derivative: int = 0) -> FloatArray:
+        """Value, or a time derivative, at `phase` (any shape) for a period in s; 1 gives slopes in phase."""
+        k = np.arange(len(self.coefficients))
+        factor = (2j * np.pi * k / period) ** derivative
+        return np.real(np.exp(2j * np.pi * phase[..., None] * k) @ (self.coefficients * factor))
+
+
 class PeriodicCurve:
     """A curve over phase [0, 1), closed and smoothed by its first harmonics.
 
@@ -30,18 +56,11 @@ class PeriodicCurve:
     """
 
     def __init__(self, values: FloatArray, harmonics: int = HARMONICS) -> None:
-        values = np.asarray(values, dtype=float)
-        n = len(values) - 1
-        gap = values[-1] - values[0]
-        closed = values[:-1] - gap * (np.arange(n) / n - 0.5)
-        spectrum = np.fft.rfft(closed) / n
-        harmonics = min(harmonics, len(spectrum) - 1)
-        order = np.arange(harmonics + 1)
-        weight = np.where(order == 0, 1.0, 2.0) * spectrum[: harmonics + 1]
-        turns = np.exp(2j * np.pi * np.outer(np.arange(GRID) / GRID, order))
-        self.table: FloatArray = (turns @ weight).real
-        self.slope: FloatArray = (turns @ (2j * np.pi * order * weight)).real
-        self.mean = float(spectrum[0].real)
+        series = Periodic.from_curve(np.asarray(values, dtype=float), harmonics)
+        grid = np.arange(GRID) / GRID
+        self.table: FloatArray = series(grid)
+        self.slope: FloatArray = series(grid, derivative=1)
+        self.mean = float(series.coefficients[0].real)
         self._table = [*self.table.tolist(), float(self.table[0])]
         self._slope = [*self.slope.tolist(), float(self.slope[0])]
 

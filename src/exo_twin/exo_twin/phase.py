@@ -13,8 +13,8 @@ import dataclasses
 import math
 
 import numpy as np
-from exo_common.clock import NS_PER_S
 
+from exo_common.clock import NS_PER_S
 from exo_twin.periodic import GRID, PeriodicCurve
 from exo_twin.twin import Gait
 

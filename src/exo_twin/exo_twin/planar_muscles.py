@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES, SIDES
-from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 

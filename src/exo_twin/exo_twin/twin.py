@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
+
 from exo_common.artefact import read_manifest
 from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES
 from exo_safety.envelope import Envelope
-from numpy.typing import NDArray
 
 KIND = "twin"
 GAIT_FILE = "gait.yaml"
@@ -67,12 +68,15 @@ class Gait:
                 raw[key] = {name: np.asarray(curve, dtype=float) for name, curve in raw[key].items()}
             gait = Gait(**raw)
         except (OSError, yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError):
-            raise ExoError(f"{path} is missing or damaged; make the twin again with ./exo personalise <session>") from None
+            raise ExoError(
+                f"{path} is missing or damaged; make the twin again with ./exo personalise <session>"
+            ) from None
         for name in LEG_COORDINATES:
             curve = gait.curves.get(name)
             if curve is None or curve.shape != (CURVE_POINTS,) or not np.all(np.isfinite(curve)):
                 raise ExoError(
-                    f"{path}: curve '{name}' must hold {CURVE_POINTS} finite numbers; make the twin again with ./exo personalise"
+                    f"{path}: curve '{name}' must hold {CURVE_POINTS} finite numbers; "
+                    "make the twin again with ./exo personalise"
                 )
         return gait
 

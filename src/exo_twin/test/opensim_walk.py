@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+
 from exo_common.opensim_files import Markers
 from exo_twin.forward.compiler.skeleton import set_pose
 from exo_twin.inverse.models import blazepose_model

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+
 from exo_common.artefact import writing
 from exo_safety.envelope import Envelope, SideEnvelope
 from exo_twin.planar_muscles import MUSCLES

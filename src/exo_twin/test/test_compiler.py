@@ -3,6 +3,8 @@
 import mujoco
 import numpy as np
 import pytest
+from opensim_walk import DATA, walk_keypoints
+
 from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES, SIDES
 from exo_twin.forward.compiler.compile import compile_walker
@@ -15,7 +17,6 @@ from exo_twin.inverse.models import blazepose_model
 from exo_twin.inverse.scaling import scale_model
 from exo_twin.opensim_runtime import logging_to, opensim
 from exo_twin.planar_muscles import MUSCLES, PlanarMuscles
-from opensim_walk import DATA, walk_keypoints
 
 MASS, HEIGHT = 62.0, 1.65
 

@@ -10,9 +10,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import rclpy
+from sensor_msgs.msg import Imu, JointState
+from twin_fakes import PERIOD_NS, walk, write_twin
+
 from exo_common.clock import to_stamp
 from exo_common.frames import HIPS, LEG_COORDINATES
 from exo_common.qos import EVERY_SAMPLE, PUBLISH
+from exo_interfaces.msg import EmgEnvelope, TwinState
 from exo_twin.estimator import (
     ENVELOPE,
     IMUS,
@@ -30,10 +34,6 @@ from exo_twin.nodes.estimator import _state_message
 from exo_twin.periodic import PeriodicCurve
 from exo_twin.planar_muscles import MUSCLES
 from exo_twin.twin import Twin
-from sensor_msgs.msg import Imu, JointState
-from twin_fakes import PERIOD_NS, walk, write_twin
-
-from exo_interfaces.msg import EmgEnvelope, TwinState
 
 DOMAIN = 62
 HIP_L, KNEE_L, HIP_R = 0, 1, 3

@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import yaml
+from opensim_walk import true_pose, true_strides, walk_keypoints
+
 from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES
 from exo_common.opensim_files import read_storage, write_trc
@@ -15,7 +17,6 @@ from exo_twin.inverse.build import build_twin
 from exo_twin.inverse.tolerance import TORQUE_SHARE, compute_envelope, weaker_capacity
 from exo_twin.planar_muscles import MUSCLES, PlanarMuscles
 from exo_twin.twin import Twin
-from opensim_walk import true_pose, true_strides, walk_keypoints
 
 WEARER = Wearer(id="tester", height=1.65, mass=62.0)
 

@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
+from opensim_walk import SPEED, STRIDE, TOE_OFF, true_pose, true_strides, walk_keypoints
+
 from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES
 from exo_common.opensim_files import Markers, Storage
@@ -13,7 +15,6 @@ from exo_twin.inverse.models import blazepose_model
 from exo_twin.inverse.scaling import scale_model
 from exo_twin.opensim_runtime import logging_to
 from exo_twin.twin import Gait
-from opensim_walk import SPEED, STRIDE, TOE_OFF, true_pose, true_strides, walk_keypoints
 
 DURATION = 1.6
 

@@ -5,12 +5,13 @@ import os
 
 import numpy as np
 import pytest
+from opensim_walk import BODY_SCALE, walk_keypoints
+
 from exo_common.errors import ExoError
 from exo_twin.forward.compiler.skeleton import read_skeleton
 from exo_twin.inverse import models
 from exo_twin.inverse.scaling import scale_model
 from exo_twin.opensim_runtime import logging_to, opensim
-from opensim_walk import BODY_SCALE, walk_keypoints
 
 HEIGHT, MASS, THIGH_STRETCH = 1.65, 62.0, 1.08
 

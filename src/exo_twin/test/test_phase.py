@@ -6,10 +6,11 @@ import time
 
 import numpy as np
 import pytest
+from twin_fakes import PERIOD_NS, PHASE, make_gait, walk
+
 from exo_twin.periodic import PeriodicCurve
 from exo_twin.phase import STANDING, WALKING, PhaseEstimator
 from exo_twin.twin import Gait
-from twin_fakes import PERIOD_NS, PHASE, make_gait, walk
 
 GAIT = make_gait()
 

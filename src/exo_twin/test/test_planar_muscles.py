@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+
 from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES
 from exo_twin.planar_muscles import (

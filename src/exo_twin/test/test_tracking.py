@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import synthetic_twin
+
 from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES
 from exo_twin.forward.redundancy import MuscleSharing
-from exo_twin.forward.reference import GRAVITY_M_S2, Periodic, Reference, make, stance_loading
+from exo_twin.forward.reference import GRAVITY_M_S2, Reference, make, stance_loading
 from exo_twin.forward.tracking import Record, TrackingTwin, TwinSample, run
 from exo_twin.forward.walker import Walker
+from exo_twin.periodic import Periodic
 from exo_twin.planar_muscles import MUSCLES
 
 GAIT = synthetic_twin.gait()

@@ -1,6 +1,7 @@
 """The tracking twin of a real wearer, walker made by the real compiler, against plates and OpenSim's inverse dynamics.
 
-Data: one stride of walking_3d (treadmill). Nothing in the twin was fitted to it.
+Data: one stride of walking_3d. Its plates and moments enter no computation, but the assumptions about ground reaction
+and the low-pass were chosen while looking at them: agreement here is not evidence for other wearers.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from exo_common.frames import LEG_COORDINATES, SIDES
 from exo_common.opensim_files import Storage, read_storage
 from exo_twin.forward.compiler.compile import compile_walker
@@ -16,7 +19,6 @@ from exo_twin.forward.reference import GRAVITY_M_S2, make
 from exo_twin.forward.tracking import Record, TrackingTwin, TwinSample, run
 from exo_twin.forward.walker import Walker
 from exo_twin.twin import CURVE_POINTS, Gait
-from numpy.typing import NDArray
 
 DATA = Path(__file__).resolve().parents[4] / "shared/data/walking_3d"
 GRID = np.linspace(0.0, 1.0, CURVE_POINTS)
@@ -107,7 +109,7 @@ def test_joint_moments_resemble_inverse_dynamics_with_plates(
 ) -> None:
     # Loose limits: they catch a wrong sign or a lost force, not noise of the twice differentiated curves.
     table = read_storage(DATA / "id_walk.sto")
-    for name, limit in (("hip_flexion", 0.45), ("ankle_angle", 0.25)):
+    for name, limit in (("hip_flexion", 0.36), ("ankle_angle", 0.25)):
         for leg, side in enumerate(SIDES):
             i = LEG_COORDINATES.index(f"{name}_{side}")
             mine = cycle(record, record.muscle_moment[:, i] + record.reserve[:, i], leg)

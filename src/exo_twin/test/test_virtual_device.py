@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import synthetic_twin
+
 from exo_emg.processing import ChainConfig, EnvelopeStream, group_delay_s
 from exo_emg.synthesis import SynthesisConfig
 from exo_safety.command_guard import COMMAND_AGE_MAX_S, EMERGENCY_RAMP_S, Command

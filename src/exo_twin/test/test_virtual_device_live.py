@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 import rclpy
 import synthetic_twin
-from exo_common.clock import to_ns
-from exo_common.frames import HIPS
-from exo_common.qos import EVERY_SAMPLE, PUBLISH
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import Imu, JointState
 
+from exo_common.clock import to_ns
+from exo_common.frames import HIPS
+from exo_common.qos import EVERY_SAMPLE, PUBLISH
 from exo_interfaces.msg import DeviceState, EmgEnvelope, EmgFrame, HipCommand, TwinState
 
 COMMANDS = "/hip_effort_controller/commands"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
 from exo_common.artefact import writing
 from exo_common.frames import LEG_COORDINATES
 from exo_safety.envelope import Envelope, SideEnvelope

@@ -11,18 +11,18 @@ from typing import Any
 
 import rclpy
 from builtin_interfaces.msg import Time
-from exo_common.bag import BagReader
-from exo_common.diagnostics import Diagnostics
-from exo_common.errors import ExoError
-from exo_common.node import run
-from exo_common.parameters import Parameters, declare, parameter
-from exo_common.qos import LATCHED, PUBLISH
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 
 from exo_bringup.message_types import message_class
 from exo_bringup.replay import INPUT_TOPICS
+from exo_common.bag import BagReader
+from exo_common.diagnostics import Diagnostics
+from exo_common.errors import ExoError
+from exo_common.node import run
+from exo_common.parameters import Parameters, declare, parameter
+from exo_common.qos import LATCHED, PUBLISH
 
 POLL_S = 0.02
 # /clock goes on at least this often, and with every message.

@@ -12,17 +12,17 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+from exo_bringup.message_types import message_class
+from exo_bringup.recording import Recording
 from exo_common.bag import STORAGES, TopicQos
 from exo_common.diagnostics import Diagnostics
 from exo_common.errors import ExoError
 from exo_common.node import run
 from exo_common.parameters import Parameters, declare, parameter
 from exo_common.qos import EVERY_SAMPLE
-from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-
-from exo_bringup.message_types import message_class
-from exo_bringup.recording import Recording
 
 POLL_S = 0.05  # how soon a stop is noticed; discovery runs every few polls
 

@@ -10,10 +10,6 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from exo_common.diagnostics import Diagnostics
-from exo_common.node import run
-from exo_common.parameters import Parameters, declare, parameter
-from exo_common.qos import CONTROL, LATCHED, PUBLISH
 from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
 from rclpy.time import Time
@@ -23,6 +19,10 @@ from tf2_msgs.msg import TFMessage
 
 from exo_bringup.description import describe, load_wearer
 from exo_bringup.urdf_tree import Joint, Quaternion, read_joints, root_link
+from exo_common.diagnostics import Diagnostics
+from exo_common.node import run
+from exo_common.parameters import Parameters, declare, parameter
+from exo_common.qos import CONTROL, LATCHED, PUBLISH
 
 
 @dataclasses.dataclass(frozen=True)

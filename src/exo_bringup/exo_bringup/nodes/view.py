@@ -15,12 +15,6 @@ from typing import Any
 import numpy as np
 import viser
 import yourdfpy
-from exo_common.diagnostics import Diagnostics
-from exo_common.errors import ExoError
-from exo_common.frames import HIPS
-from exo_common.node import run
-from exo_common.parameters import Parameters, declare, parameter
-from exo_common.qos import CONTROL
 from numpy.typing import NDArray
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
@@ -29,6 +23,12 @@ from viser import uplot
 from viser.extras import ViserUrdf
 
 from exo_bringup.description import describe, load_wearer
+from exo_common.diagnostics import Diagnostics
+from exo_common.errors import ExoError
+from exo_common.frames import HIPS
+from exo_common.node import run
+from exo_common.parameters import Parameters, declare, parameter
+from exo_common.qos import CONTROL
 from exo_interfaces.msg import DeviceState, SafetyState
 
 LOOPBACK = "127.0.0.1"

@@ -7,22 +7,22 @@ import sys
 import time
 from pathlib import Path
 
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+
+from exo_common import realtime
 from exo_common.clock import to_ns
 from exo_common.diagnostics import Diagnostics
 from exo_common.errors import ExoError
 from exo_common.node import run
 from exo_common.parameters import Parameters, declare, parameter
 from exo_common.qos import CONTROL, PUBLISH
-from exo_twin.estimator import joint_sample
-from exo_twin.phase import PhaseEstimator
-from exo_twin.twin import Twin
-from rclpy.node import Node
-from sensor_msgs.msg import JointState
-
-from exo_common import realtime
 from exo_controller.artefact import RATE_HZ, Policy
 from exo_controller.profile import Assistance
 from exo_interfaces.msg import AssistRequest, SafetyState
+from exo_twin.estimator import joint_sample
+from exo_twin.phase import PhaseEstimator
+from exo_twin.twin import Twin
 
 # A tick later than 1.5 periods is counted as late.
 LATE_S = 1.5 / RATE_HZ

@@ -8,14 +8,14 @@ import time
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.node import Node
+
 from exo_common.clock import NS_PER_S, to_ns, to_stamp
 from exo_common.diagnostics import Diagnostics
 from exo_common.errors import ExoError
 from exo_common.node import run
 from exo_common.parameters import declare, parameter
 from exo_common.qos import EVERY_SAMPLE, PUBLISH
-from rclpy.node import Node
-
 from exo_emg.processing import ChainConfig, EnvelopeStream
 from exo_emg.synthesis import SynthesisConfig
 from exo_interfaces.msg import EmgEnvelope, EmgFrame

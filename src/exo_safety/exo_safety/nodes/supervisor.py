@@ -15,13 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from exo_common.clock import to_ns, to_stamp
-from exo_common.diagnostics import Diagnostics
-from exo_common.errors import ExoError
-from exo_common.frames import HIPS
-from exo_common.node import run
-from exo_common.parameters import declare, parameter
-from exo_common.qos import CONTROL, EVERY_SAMPLE, PUBLISH
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
@@ -29,6 +22,13 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from exo_common import realtime
+from exo_common.clock import to_ns, to_stamp
+from exo_common.diagnostics import Diagnostics
+from exo_common.errors import ExoError
+from exo_common.frames import HIPS
+from exo_common.node import run
+from exo_common.parameters import declare, parameter
+from exo_common.qos import CONTROL, EVERY_SAMPLE, PUBLISH
 from exo_interfaces.msg import AssistRequest, HipCommand, SafetyState
 from exo_safety.envelope import Envelope
 from exo_safety.rules import Limits

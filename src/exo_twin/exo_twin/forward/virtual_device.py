@@ -17,13 +17,13 @@ from collections import deque
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
+
 from exo_common.clock import NS_PER_S
 from exo_common.frames import HIPS
 from exo_common.parameters import Parameters, parameter
 from exo_emg.synthesis import EmgSynthesizer, SynthesisConfig
 from exo_safety.command_guard import Command, CommandGuard
-from numpy.typing import NDArray
-
 from exo_twin.forward.reference import MOTIONS, make
 from exo_twin.forward.tracking import TICK_STEPS, TrackingTwin, TwinSample
 from exo_twin.forward.walker import IMU_SITES, PHYSICS_DT_S, Walker

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import mujoco
 import numpy as np
-from exo_common.errors import ExoError
-from exo_common.frames import HIPS, LEG_COORDINATES, SIDES
 from numpy.typing import NDArray
 
+from exo_common.errors import ExoError
+from exo_common.frames import HIPS, LEG_COORDINATES, SIDES
 from exo_twin.planar_muscles import MUSCLES
 
 ROOT = ("pelvis_tx", "pelvis_tz", "pelvis_tilt")

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import yaml
+
 from exo_common.artefact import writing
 from exo_common.errors import ExoError
 from exo_common.opensim_files import Markers, Storage, write_storage
 from exo_common.session import Wearer
-
 from exo_twin.forward.compiler.compile import Compiled, compile_walker
 from exo_twin.forward.compiler.exoskeleton import HipExoskeleton
 from exo_twin.inverse.gait_cycle import gait_from_motion

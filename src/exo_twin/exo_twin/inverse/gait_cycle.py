@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES, SIDES
 from exo_common.opensim_files import Storage
-from numpy.typing import NDArray
-
+from exo_twin.periodic import HARMONICS, Periodic
 from exo_twin.twin import CURVE_POINTS, Gait
 
 FloatArray = NDArray[np.float64]
 
-# Harmonics kept of a mean stride: 99 % of the power of level walking lies below the sixth (Winter 2009).
-HARMONICS = 8
 # A plausible stride, s; outside it an event was missed or invented.
 STRIDE_LIMITS = (0.5, 3.0)
 # m/s; a pelvis slower than this does not travel (treadmill, or a picture without scale).
@@ -90,13 +89,7 @@ def close_curve(curve: FloatArray, harmonics: int = HARMONICS) -> FloatArray:
     The end mismatch is spread evenly over the stride (half at either end), then
     the curve is cut to its first harmonics.
     """
-    n = len(curve) - 1
-    ramp = np.linspace(-0.5, 0.5, n + 1)
-    level = curve - (curve[-1] - curve[0]) * ramp
-    spectrum = np.fft.rfft(level[:n])
-    spectrum[harmonics + 1 :] = 0.0
-    closed = np.fft.irfft(spectrum, n)
-    return np.append(closed, closed[0])
+    return Periodic.from_curve(curve, harmonics)(np.linspace(0.0, 1.0, len(curve)))
 
 
 def _stride(entry: Mapping[str, Any], table: Storage) -> dict[str, Any]:

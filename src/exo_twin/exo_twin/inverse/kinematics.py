@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES
 from exo_common.opensim_files import Markers, Storage, read_storage, write_trc
-from numpy.typing import NDArray
-
 from exo_twin.inverse.models import GenericModel
 from exo_twin.inverse.scaling import ARMS_DOWN, model_markers
 from exo_twin.opensim_runtime import opensim

@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from exo_common.errors import ExoError
-
 from exo_twin.opensim_runtime import opensim
 
 PACKAGE = "Pose2Sim"

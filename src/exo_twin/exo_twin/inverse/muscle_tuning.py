@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from exo_common.errors import ExoError
-from exo_common.frames import LEG_COORDINATES, SIDES
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
+from exo_common.errors import ExoError
+from exo_common.frames import LEG_COORDINATES, SIDES
 from exo_twin.forward.compiler.groups import MEMBERS
 from exo_twin.forward.compiler.skeleton import neutral_pose, set_pose
 from exo_twin.opensim_runtime import opensim

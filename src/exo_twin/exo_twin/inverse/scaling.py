@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES
 from exo_common.opensim_files import Markers, Storage
-from numpy.typing import NDArray
-
 from exo_twin.forward.compiler.skeleton import set_pose
 from exo_twin.inverse.models import GenericModel
 from exo_twin.opensim_runtime import opensim

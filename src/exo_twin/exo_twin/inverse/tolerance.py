@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from exo_common.frames import LEG_COORDINATES, SIDES
-from exo_safety.envelope import HARD_CAPS, Envelope, SideEnvelope
 from numpy.typing import NDArray
 
+from exo_common.frames import LEG_COORDINATES, SIDES
+from exo_safety.envelope import HARD_CAPS, Envelope, SideEnvelope
 from exo_twin.planar_muscles import PlanarMuscles
 from exo_twin.twin import Gait
 

@@ -8,6 +8,9 @@ import time
 from functools import partial
 from pathlib import Path
 
+from rclpy.node import Node
+from sensor_msgs.msg import Imu, JointState
+
 from exo_common.clock import to_stamp
 from exo_common.diagnostics import Diagnostics
 from exo_common.errors import ExoError
@@ -15,9 +18,6 @@ from exo_common.frames import LEG_COORDINATES
 from exo_common.node import run
 from exo_common.parameters import Parameters, declare, parameter
 from exo_common.qos import CONTROL, PUBLISH
-from rclpy.node import Node
-from sensor_msgs.msg import Imu, JointState
-
 from exo_interfaces.msg import EmgEnvelope, TwinState
 from exo_twin.estimator import (
     ENVELOPE,

@@ -15,6 +15,11 @@ from pathlib import Path
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import Quaternion, Vector3
+from rclpy.node import Node
+from sensor_msgs.msg import Imu, JointState
+
+from exo_common import realtime
 from exo_common.clock import to_ns, to_stamp
 from exo_common.diagnostics import Diagnostics
 from exo_common.errors import ExoError
@@ -22,13 +27,8 @@ from exo_common.frames import HIPS, LEG_COORDINATES
 from exo_common.node import run
 from exo_common.parameters import declare, parameter
 from exo_common.qos import CONTROL, PUBLISH
-from exo_safety.command_guard import Command
-from geometry_msgs.msg import Quaternion, Vector3
-from rclpy.node import Node
-from sensor_msgs.msg import Imu, JointState
-
-from exo_common import realtime
 from exo_interfaces.msg import DeviceState, EmgFrame, HipCommand, TwinState
+from exo_safety.command_guard import Command
 from exo_twin.forward.pacing import Pacer
 from exo_twin.forward.virtual_device import (
     PERIOD_NS,

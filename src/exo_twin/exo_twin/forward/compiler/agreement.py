@@ -8,9 +8,9 @@ from typing import Any
 
 import mujoco
 import numpy as np
-from exo_common.frames import LEG_COORDINATES
 from numpy.typing import NDArray
 
+from exo_common.frames import LEG_COORDINATES
 from exo_twin.forward.compiler.force_fit import velocity_error
 from exo_twin.forward.compiler.groups import GroupSamples
 from exo_twin.planar_muscles import PlanarMuscles

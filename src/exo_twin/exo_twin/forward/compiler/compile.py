@@ -9,10 +9,10 @@ from typing import Any
 
 import mujoco
 import numpy as np
-from exo_common.errors import ExoError
-from exo_common.frames import LEG_COORDINATES
 from numpy.typing import NDArray
 
+from exo_common.errors import ExoError
+from exo_common.frames import LEG_COORDINATES
 from exo_twin.forward.compiler.agreement import Agreement, measure_agreement
 from exo_twin.forward.compiler.exoskeleton import HipExoskeleton
 from exo_twin.forward.compiler.force_fit import fit_curves

@@ -13,10 +13,10 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from exo_common.errors import ExoError
-from exo_common.frames import SIDES
 from numpy.typing import NDArray
 
+from exo_common.errors import ExoError
+from exo_common.frames import SIDES
 from exo_twin.forward.compiler.skeleton import neutral_pose, set_pose
 from exo_twin.opensim_runtime import opensim
 from exo_twin.planar_muscles import GROUPS, MUSCLES

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from xml.etree import ElementTree
 
 import numpy as np
-from exo_common.frames import SIDES
 from numpy.typing import NDArray
 
+from exo_common.frames import SIDES
 from exo_twin.forward.compiler.exoskeleton import HipExoskeleton, box_inertia
 from exo_twin.forward.compiler.groups import MEMBERS
 from exo_twin.forward.compiler.skeleton import Segment, Skeleton

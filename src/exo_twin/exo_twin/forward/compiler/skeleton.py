@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from exo_common.errors import ExoError
-from exo_common.frames import LEG_COORDINATES, OPENSIM_TO_ROS, SIDES, opensim_to_ros
 from numpy.typing import NDArray
 
+from exo_common.errors import ExoError
+from exo_common.frames import LEG_COORDINATES, OPENSIM_TO_ROS, SIDES, opensim_to_ros
 from exo_twin.opensim_runtime import opensim
 
 FloatArray = NDArray[np.float64]
