@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 
@@ -225,5 +226,5 @@ def test_torque_crosses_zero_and_grows_at_the_envelopes_rate() -> None:
         rig.offer(-8.0, -8.0)
         out = rig.run(10)
     assert out[-1][0] < 0.0
-    grown = [abs(b[0] - a[0]) for a, b in zip(out, out[1:], strict=False)]
+    grown = [abs(b[0] - a[0]) for a, b in itertools.pairwise(out)]
     assert max(grown) <= 1.001e-3 * LIMITS.torque_rate_max_nm_s
