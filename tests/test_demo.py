@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Demo
+from whole_system import ROOT, Demo
 
 # Normal adult walking (Winter 1991; Kadaba et al. 1990): hip about 40-45, knee about 60-65 deg;
 # the margins are those of one sagittal camera.

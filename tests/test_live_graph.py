@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import rclpy
-from conftest import Demo, Graph, run_graph
 from sensor_msgs.msg import JointState
 from tf2_msgs.msg import TFMessage
+from whole_system import Demo, Graph, run_graph
 
 from exo_bringup.analysis import NO_TORQUE_NM
 from exo_common.qos import CONTROL, EVERY_SAMPLE, PUBLISH

@@ -68,7 +68,8 @@ class Operator:
         started = time.monotonic()
         while not condition():
             if time.monotonic() - started > timeout_s:
-                raise ExoError(f"{what} did not happen within {timeout_s:.0f} s; look at the nodes' output above")
+                said = f"; the supervisor says: {self.safety.sentence}" if self.safety and self.safety.sentence else ""
+                raise ExoError(f"{what} did not happen within {timeout_s:.0f} s{said}; look at what the nodes printed")
             time.sleep(0.002)
         return time.monotonic() - started
 
