@@ -51,6 +51,7 @@ def kill_policy(twin: Path, controller: Path, repetitions: int) -> list[float]:
             operator.arm()
 
             def pushing(operator: Operator = operator) -> bool:
+                operator.keep_armed()
                 return max(map(abs, operator.device.torque_nm)) > PUSHING_NM
 
             def silent(operator: Operator = operator) -> bool:

@@ -65,15 +65,17 @@ def run_live(twin: Path, controller: Path, bag: Path, seconds: float, progress: 
         start_up = time.monotonic() - started
         walked = time.monotonic()
 
-        def walk(until: float, what: str) -> None:
+        def walk(until: float, what: str, helped: bool = False) -> None:
             while (now := time.monotonic() - walked) < until:
                 runner.require_alive()
+                if helped:
+                    operator.keep_armed()
                 progress(now / seconds, what)
                 time.sleep(0.1)
 
         walk(UNASSISTED_SHARE * seconds, "walking without help")
         operator.arm()
-        walk(seconds, "walking with help")
+        walk(seconds, "walking with help", helped=True)
         operator.stop()
         walk(seconds + AFTER_STOP_S, "stopped")
     return LiveRun(bag, seconds, start_up)

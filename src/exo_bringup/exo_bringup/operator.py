@@ -89,6 +89,11 @@ class Operator:
                 raise ExoError(f"the supervisor refuses to arm: {reply.message}")
             time.sleep(0.2)
 
+    def keep_armed(self) -> None:
+        """Arm again where the supervisor has tripped, as an operator beside the wearer would."""
+        if self.safety is not None and self.safety.level == SafetyState.TRIPPED:
+            self.arm()
+
     def stop(self) -> None:
         """Latch the stop."""
         self._call("stop")

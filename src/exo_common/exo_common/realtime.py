@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 
 # The chain in the order in which a tick passes it; the last writer before the motors comes first.
 SUPERVISOR, DEVICE, POLICY = 30, 20, 10
+# <sys/mman.h>: pages stay in memory from their first use on, now and in future mappings.
+MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
 # What an unprivileged user may be granted instead.
 NICE = -10
 
 
 def prefer(priority: int) -> str:
-    """Ask for real-time scheduling of this thread and those it starts; return what was granted.
+    """Ask for real-time scheduling of this thread and those it starts, and lock memory; return what was granted.
 
     Call it before the node is made, so that the threads of DDS inherit it.
     Without the right to do so (an ordinary user without `rtprio` in
@@ -21,6 +24,8 @@ def prefer(priority: int) -> str:
     ----------
     priority : of SCHED_FIFO, 1..99; higher runs first.
     """
+    # A page taken away under memory pressure is read from disk again in the middle of a tick: keep them all.
+    ctypes.CDLL(None).mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
         return f"real-time {priority}"

@@ -89,7 +89,9 @@ def close_curve(curve: FloatArray, harmonics: int = HARMONICS) -> FloatArray:
     The end mismatch is spread evenly over the stride (half at either end), then
     the curve is cut to its first harmonics.
     """
-    return Periodic.from_curve(curve, harmonics)(np.linspace(0.0, 1.0, len(curve)))
+    n = len(curve) - 1
+    closed = Periodic.from_curve(curve, harmonics)(np.arange(n) / n)
+    return np.append(closed, closed[0])
 
 
 def _stride(entry: Mapping[str, Any], table: Storage) -> dict[str, Any]:
