@@ -55,17 +55,22 @@ class Workspace:
 
     # ---------------------------------------------------------------- steps
 
-    def ready(self, development: bool = False) -> dict[str, str]:
+    def ready(self, development: bool = False, training: bool = False) -> dict[str, str]:
         """Bring the workspace up to date and return the environment to run in."""
         os.makedirs(os.path.join(self.home, "stamps"), exist_ok=True)
         with self._exclusive():
             self._step("system", [], self._system_packages)
+            if not os.path.exists(self.python):
+                shutil.rmtree(os.path.join(self.home, "stamps"))
+                os.makedirs(os.path.join(self.home, "stamps"))
             self._step("venv", [], self._create_venv)
             if not self.system_ros:
                 self._step("ros", ["requirements/ros.lock"], self._ros_wheels, 277)
             self._step("run", ["requirements/run.lock"], lambda: self._pip("run.lock"), 640)
             if development:
                 self._step("dev", ["requirements/dev.lock"], lambda: self._pip("dev.lock"), 30)
+            if training:
+                self._step("train", ["requirements/train.lock"], lambda: self._pip("train.lock"), 250)
             self._step("build", self._build_inputs(), self._colcon)
             environment = self._environment()
             self._step(
@@ -75,10 +80,6 @@ class Workspace:
                 36,
             )
         return environment
-
-    def training(self) -> None:
-        """Install the heavy training dependencies, once, when a verb first needs them."""
-        self._step("train", ["requirements/train.lock"], lambda: self._pip("train.lock"), 250)
 
     def _system_packages(self) -> None:
         missing = [p for c, p in SYSTEM_COMMANDS.items() if shutil.which(c) is None]
@@ -107,6 +108,10 @@ class Workspace:
         self._call([*prefix, *command], "system", environment)
 
     def _create_venv(self) -> None:
+        # Builds and stamps of another interpreter or another place would only confuse.
+        for name in ("build", "install", "stamps"):
+            shutil.rmtree(os.path.join(self.home, name), ignore_errors=True)
+        os.makedirs(os.path.join(self.home, "stamps"))
         arguments = ["--clear"]
         if self.system_ros:
             arguments.append("--system-site-packages")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections import Counter
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from whole_system import ROOT, Demo
+
+from exo_common.bag import BagReader
 
 # Normal adult walking (Winter 1991; Kadaba et al. 1990): hip about 40-45, knee about 60-65 deg;
 # the margins are those of one sagittal camera.
@@ -32,7 +35,10 @@ def test_the_report_stands_alone_and_tells_measured_from_simulated(demo: Demo) -
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
     for word in ("measured", "simulated", "range of motion", "Not a certified medical device"):
         assert word in page
-    assert str(demo.result["strides_found"]) in page
+    tiles = dict(re.findall(r"<b>(.*?)</b><span>(.*?)</span>", page))
+    assert tiles[str(demo.result["strides_found"])].startswith("strides found")
+    rom = demo.result["knee_rom_deg"]
+    assert tiles[f"{rom['l']:.0f}° / {rom['r']:.0f}°"].startswith(("knee", "hip"))
 
 
 def test_help_lowers_the_simulated_effort_of_the_hip_muscles(demo: Demo) -> None:
@@ -46,8 +52,16 @@ def test_the_bag_reads_back_with_rosbags_and_lacks_nothing(demo: Demo) -> None:
 
     with AnyReader([demo.folder / "bag"], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
         counts = Counter(connection.topic for connection, _, _ in reader.messages())
-    assert sum(counts.values()) == demo.result["bag_messages"]
-    assert demo.result["bag_missing"] == 0
+    account = json.loads((demo.folder / "bag" / "recording.json").read_text())
+    assert {topic: entry["received"] for topic, entry in account.items()} == dict(counts)
+    assert demo.result["bag_missing"] == sum(entry["missing"] for entry in account.values()) == 0
+    # Heard from the first message on: what these send is numbered by DDS from one.
+    for topic in ("/joint_states", "/emg/raw", "/imu/pelvis", "/device/state", "/virtual/wearer"):
+        assert account[topic]["before"] == 0, topic
+    # The device numbers its states itself, from zero without a gap.
+    with BagReader(demo.folder / "bag") as own:
+        numbers = [m.message.sequence for m in own.messages(["/device/state"])]
+    assert numbers == list(range(len(numbers)))
     for topic in ("/joint_states", "/emg/raw", "/emg/envelope", "/twin/state", "/assist/request", "/safety/state"):
         assert counts[topic] > 90 * 20, topic
 

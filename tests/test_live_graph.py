@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from sensor_msgs.msg import JointState
 from tf2_msgs.msg import TFMessage
 from whole_system import Demo, Graph, run_graph
 
-from exo_bringup.analysis import NO_TORQUE_NM
+from exo_bringup.analysis import NO_TORQUE_NM, read_signals
+from exo_bringup.figures import timeline
 from exo_common.qos import CONTROL, EVERY_SAMPLE, PUBLISH
 from exo_interfaces.msg import HipCommand, SafetyState, TwinState
 
@@ -80,8 +83,11 @@ def test_a_second_writer_of_the_command_topic_is_refused(graph: Graph) -> None:
 
 
 @pytest.mark.parametrize(("motion", "lifted", "resting"), [("lift_left", "l", "r"), ("lift_right", "r", "l")])
-def test_lifting_a_thigh_moves_the_right_joint_everywhere(demo: Demo, motion: str, lifted: str, resting: str) -> None:
-    for graph in run_graph(demo, motion=motion):
+def test_lifting_a_thigh_moves_the_right_joint_everywhere(
+    demo: Demo, tmp_path: Path, motion: str, lifted: str, resting: str
+) -> None:
+    bag = tmp_path / "bag"
+    for graph in run_graph(demo, motion=motion, record=str(bag)):
         seen: dict[str, dict[str, float]] = {"joints": {}, "twin": {}, "robot_tf": {}, "twin_tf": {}}
         context = rclpy.Context()
         rclpy.init(context=context, domain_id=graph.domain)
@@ -123,3 +129,11 @@ def test_lifting_a_thigh_moves_the_right_joint_everywhere(demo: Demo, motion: st
             executor.shutdown()
             node.destroy_node()
             rclpy.try_shutdown(context=context)
+    # The report's timeline: in SVG, up is smaller y.
+    figure = timeline(read_signals(bag))
+    highest = {}
+    for side in "lr":
+        path = re.search(rf'id="hip_flexion_{side}">\s*<path d="([^"]*)"', figure)
+        assert path
+        highest[side] = min(float(y) for y in re.findall(r"[ML] \S+ (\S+)", path[1]))
+    assert highest[lifted] < highest[resting] - 20.0

@@ -44,6 +44,19 @@ def test_an_interrupted_step_runs_again(space: workspace.Workspace) -> None:
     assert runs == [1]
 
 
+def test_a_new_python_environment_starts_builds_and_stamps_anew(
+    space: workspace.Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Path(space.home)
+    for name in ("build", "install"):
+        (home / name).mkdir()
+    (home / "stamps" / "build").write_text("from another place")
+    monkeypatch.setattr(space, "_call", lambda *_: None)
+    space._create_venv()
+    assert not (home / "build").exists() and not (home / "install").exists()
+    assert list((home / "stamps").iterdir()) == []
+
+
 def test_a_failing_tool_is_named_with_its_last_words(space: workspace.Workspace) -> None:
     with pytest.raises(workspace.SetupError, match=r"'bash' failed in set-up step 'run'(.|\n)*no such wheel"):
         space._call(["bash", "-c", "echo no such wheel; exit 1"], "run")
@@ -67,7 +80,11 @@ def test_missing_system_packages_become_one_command(
         (["demo", "--seconds", "5"], 2, "outside [20, 3600]"),
         (["bench", "nothing"], 2, "known benches are"),
         (["personalise", "/nowhere"], 2, "session.yaml is missing"),
-        (["fly"], 2, "invalid choice"),
+        (["replay", "/nowhere"], 2, "/nowhere"),
+        (["replay", "/nowhere", "--rate", "0"], 2, "--rate 0 is outside"),
+        (["launch", "exo_bringup", "exo", "device:=hardware", "twin:=/t", "controller:=/c"], 2, "exo_hardware"),
+        (["launch", "exo_bringup", "exo", "twin:=/t", "controller:=/c"], 1, "holds no twin"),
+        (["fly"], 1, "there is no verb 'fly'"),
     ],
 )
 def test_the_command_line_answers_in_a_sentence(arguments: list[str], code: int, words: str) -> None:

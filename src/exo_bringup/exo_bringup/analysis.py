@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,18 +59,35 @@ class Condition:
 
 
 @dataclasses.dataclass(frozen=True)
-class Recording:
-    """The parts of a bag that a report shows."""
+class Signals:
+    """What a recording of the whole graph holds, on one time axis.
+
+    Attributes
+    ----------
+    truth, estimate : coordinates (rad) and activations of the simulated wearer and of the live estimator.
+    torque : `torque_l`, `torque_r` applied by the device, Nm.
+    level : the supervisor's `level` and `action`.
+    phase_left : gait phase of the simulated wearer's left leg.
+    reasons : (time s, sentence) at every change of what the supervisor said.
+    messages : topic -> messages in the bag.
+    """
 
     truth: Series
     estimate: Series
     torque: Series
     level: Series
-    reasons: list[tuple[float, str]]
     phase_left: Series
+    reasons: list[tuple[float, str]]
+    messages: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """Signals, and the strides in them without and with help."""
+
+    signals: Signals
     unassisted: Condition
     assisted: Condition
-    messages: dict[str, int]
 
     @property
     def hip_effort_change_pct(self) -> float:
@@ -79,12 +96,12 @@ class Recording:
         return float(100.0 * (self.assisted.hip_effort.mean() - without) / without)
 
 
-def analyse(bag: Path) -> Recording:
-    """Read a bag of the whole graph and compare walking with and without help.
+def read_signals(bag: Path) -> Signals:
+    """Read a bag of the whole graph.
 
     Raises
     ------
-    ExoError : if a topic is missing or there are no complete strides of both kinds.
+    ExoError : if a topic is missing.
     """
     topics = ("/virtual/wearer", "/twin/state", "/device/state", "/safety/state")
     with BagReader(bag) as reader:
@@ -99,29 +116,42 @@ def analyse(bag: Path) -> Recording:
             raise ExoError(f"{bag} holds no {topic}; record the whole graph with record:=<bag>")
     origin = to_ns(collected["/virtual/wearer"][0].header.stamp)
 
-    def series(topic: str, names: Sequence[str], row: Any) -> Series:
+    def series(topic: str, names: Sequence[str], row: Callable[[Any], list[float]]) -> Series:
         messages = collected[topic]
         time = np.array([(to_ns(m.header.stamp) - origin) * 1e-9 for m in messages])
         return Series(time, np.array([row(m) for m in messages], dtype=float), tuple(names))
 
-    first = collected["/virtual/wearer"][0]
-    truth = series("/virtual/wearer", (*first.coordinates, *first.muscles), lambda m: [*m.position, *m.activation])
-    first = collected["/twin/state"][0]
-    estimate = series("/twin/state", (*first.coordinates, *first.muscles), lambda m: [*m.position, *m.activation])
-    phase = series("/virtual/wearer", ("phase_left",), lambda m: [m.phase_left])
-    torque = series("/device/state", ("torque_l", "torque_r"), lambda m: list(m.torque_nm))
+    def body(topic: str) -> Series:
+        first = collected[topic][0]
+        return series(topic, (*first.coordinates, *first.muscles), lambda m: [*m.position, *m.activation])
+
     level = series("/safety/state", ("level", "action"), lambda m: [m.level, m.action])
     reasons: list[tuple[float, str]] = []
     for time, message in zip(level.time, collected["/safety/state"], strict=True):
         if message.sentence and (not reasons or reasons[-1][1] != message.sentence):
             reasons.append((float(time), message.sentence))
-    together = Series(
-        truth.time,
-        np.hstack([truth.values, torque.at(truth.time)]),
-        (*truth.names, *torque.names),
+    return Signals(
+        truth=body("/virtual/wearer"),
+        estimate=body("/twin/state"),
+        torque=series("/device/state", ("torque_l", "torque_r"), lambda m: list(m.torque_nm)),
+        level=level,
+        phase_left=series("/virtual/wearer", ("phase_left",), lambda m: [m.phase_left]),
+        reasons=reasons,
+        messages=counts,
     )
-    unassisted, assisted = _conditions(phase, together, level)
-    return Recording(truth, estimate, torque, level, reasons, phase, unassisted, assisted, counts)
+
+
+def analyse(bag: Path) -> Recording:
+    """Read a bag of the whole graph and compare walking with and without help.
+
+    Raises
+    ------
+    ExoError : if a topic is missing or there are no complete strides of both kinds.
+    """
+    signals = read_signals(bag)
+    truth, torque = signals.truth, signals.torque
+    together = Series(truth.time, np.hstack([truth.values, torque.at(truth.time)]), (*truth.names, *torque.names))
+    return Recording(signals, *_conditions(signals.phase_left, together, signals.level))
 
 
 def _conditions(phase: Series, data: Series, level: Series) -> tuple[Condition, Condition]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
+import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -55,9 +58,8 @@ def launch(arguments: argparse.Namespace) -> int:
 
 def record(arguments: argparse.Namespace) -> int:
     """Record every topic of the running graph until Ctrl-C."""
-    folder = arguments.folder or root() / "out" / "bags" / "recording"
-    command = [sys.executable, "-m", "exo_bringup.nodes.recorder", "--ros-args", "-p", f"folder:={folder}"]
-    return _child(command)
+    folder = (arguments.folder or root() / "out" / "bags" / "recording").resolve()
+    return _child([sys.executable, "-m", "exo_bringup.nodes.recorder", "--ros-args", *_ros("folder", str(folder))])
 
 
 def replay(arguments: argparse.Namespace) -> int:
@@ -71,9 +73,9 @@ def replay(arguments: argparse.Namespace) -> int:
 
 def view(arguments: argparse.Namespace) -> int:
     """Serve a web page of the running graph on this machine only."""
-    twin = arguments.twin or latest_twin()
-    command = [sys.executable, "-m", "exo_bringup.nodes.view", "--ros-args", "-p", f"twin:={twin}"]
-    return _child([*command, "-p", f"port:={arguments.port}"])
+    twin = (arguments.twin or latest_twin()).resolve()
+    command = [sys.executable, "-m", "exo_bringup.nodes.view", "--ros-args"]
+    return _child([*command, *_ros("twin", str(twin)), *_ros("port", arguments.port)])
 
 
 def bench(arguments: argparse.Namespace) -> int:
@@ -95,7 +97,10 @@ def test(arguments: argparse.Namespace) -> int:
                 return code
     if arguments.types:
         return 0
-    return _child([sys.executable, "-m", "pytest", *arguments.pytest])
+    # Two runs on one machine would take each other's time and DDS domains.
+    with (Path(tempfile.gettempdir()) / "exo-test.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _child([sys.executable, "-m", "pytest", *arguments.pytest])
 
 
 def latest_twin() -> Path:
@@ -109,6 +114,11 @@ def latest_twin() -> Path:
     if not twin.is_dir():
         raise ExoError("no twin was given and no demo has been run; give a twin folder or run ./exo demo first")
     return twin
+
+
+def _ros(name: str, value: str | int) -> list[str]:
+    """A node's parameter on its command line; JSON is YAML that cannot be misread."""
+    return ["-p", f"{name}:={json.dumps(value)}"]
 
 
 def _child(command: Sequence[str]) -> int:
@@ -155,17 +165,25 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("arguments", nargs=argparse.REMAINDER)
     sub = verb(test)
     sub.add_argument("--types", action="store_true", help="lint and type-check only")
-    sub.add_argument("pytest", nargs=argparse.REMAINDER, help="arguments for pytest: run only these, no lint")
+    sub.add_argument("pytest", nargs="*", help="arguments for pytest: run only these, no lint")
     return main
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; bad input becomes one sentence."""
-    chosen = parser().parse_args(arguments)
+    chosen, rest = parser().parse_known_args(arguments)
+    if rest and chosen.verb != "test":
+        parser().error(f"unknown arguments: {' '.join(rest)}")
+    if chosen.verb == "test":
+        chosen.pytest = [*rest, *chosen.pytest]
     try:
         return int(chosen.work(chosen))
     except ExoError as error:
         Console(stderr=True, soft_wrap=True).print(f"exo: {error}", style="red", highlight=False, markup=False)
+        return BAD_INPUT
+    except OSError as error:
+        where = error.filename or "a file"
+        print(f"exo: {where} cannot be used ({error.strerror}); free disk space or mend its rights", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("exo: interrupted; earlier results are kept", file=sys.stderr)

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from exo_bringup.analysis import HIP_MUSCLES, Recording
+from exo_bringup.analysis import HIP_MUSCLES, Recording, Signals
 from exo_twin.twin import Gait
 
 LEFT, RIGHT = "#0072B2", "#D55E00"
@@ -86,22 +86,23 @@ def assistance(recording: Recording) -> str:
     return _svg(figure)
 
 
-def timeline(recording: Recording) -> str:
+def timeline(signals: Signals) -> str:
     """Hip angles, applied torque and safety level over the whole run."""
     figure, axes = plt.subplots(3, 1, figsize=(9.5, 4.6), sharex=True, height_ratios=(2, 2, 1))
     for side, (name, colour) in SIDES.items():
         axes[0].plot(
-            recording.truth.time,
-            np.rad2deg(recording.truth.column(f"hip_flexion_{side}")),
+            signals.truth.time,
+            np.rad2deg(signals.truth.column(f"hip_flexion_{side}")),
             color=colour,
             lw=0.8,
             label=name,
+            gid=f"hip_flexion_{side}",
         )
-        axes[1].plot(recording.torque.time, recording.torque.column(f"torque_{side}"), color=colour, lw=0.8)
+        axes[1].plot(signals.torque.time, signals.torque.column(f"torque_{side}"), color=colour, lw=0.8)
     axes[0].set_ylabel("hip flexion, deg")
-    axes[0].legend(loc="upper right", ncols=2, fontsize=8)
+    axes[0].legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, fontsize=8)
     axes[1].set_ylabel("exo torque, Nm")
-    axes[2].step(recording.level.time, recording.level.column("level"), color="black", lw=1.2, where="post")
+    axes[2].step(signals.level.time, signals.level.column("level"), color="black", lw=1.2, where="post")
     axes[2].set_yticks(range(len(LEVELS)), LEVELS)
     axes[2].set_ylim(-0.3, len(LEVELS) - 0.7)
     axes[2].set_xlabel("time, s")

@@ -107,10 +107,12 @@ def declared_arguments(path: Path) -> list[Argument]:
     ------
     ExoError : if the file cannot be read.
     """
-    return [_argument(element) for element in _parse(path).iter("arg") if "value" not in element.attrib]
+    return [_argument(element, path) for element in _parse(path).iter("arg") if "value" not in element.attrib]
 
 
-def _argument(element: ET.Element) -> Argument:
+def _argument(element: ET.Element, path: Path) -> Argument:
+    if "name" not in element.attrib or any("value" not in choice.attrib for choice in element.findall("choice")):
+        raise ExoError(f"{path.name}: an <arg> lacks its name, or a <choice> its value; add it")
     return Argument(
         element.attrib["name"],
         element.get("default"),
@@ -181,7 +183,7 @@ class _Evaluation:
                 handlers[element.tag](element)
 
     def _arg(self, element: ET.Element) -> None:
-        argument = _argument(element)
+        argument = _argument(element, self._path)
         self.declared.setdefault(argument.name, argument)
         if argument.name not in self.variables:
             if argument.default is None:
@@ -297,7 +299,10 @@ class _Evaluation:
             at = end
         pieces.append(text[at:])
         marked = "".join(piece if i % 2 == 0 else f"\0{i}\0" for i, piece in enumerate(pieces))
-        parts = shlex.split(marked)
+        try:
+            parts = shlex.split(marked)
+        except ValueError as error:
+            raise ExoError(f"{self._path.name}: '{text}' cannot be split ({error}); close the quotation") from None
         return [re.sub("\0(\\d+)\0", lambda match: self._perform(pieces[int(match[1])]), part) for part in parts]
 
     def _perform(self, text: str) -> str:
@@ -373,7 +378,7 @@ def _join(outer: str, inner: str) -> str:
 def _boolean(text: str) -> bool:
     if text.lower() in TRUE + FALSE:
         return text.lower() in TRUE
-    raise ValueError(text)
+    raise ExoError(f"'{text}' is neither true nor false; write true or false")
 
 
 def _equal(left: str, right: str) -> bool:

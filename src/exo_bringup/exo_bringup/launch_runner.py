@@ -7,6 +7,7 @@ itself be killed, the kernel sends TERM to the nodes.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -27,6 +28,8 @@ from exo_common.errors import ExoError
 INT_PATIENCE_S = 6.0
 TERM_PATIENCE_S = 2.0
 POLL_S = 0.02
+# What a node returns whose parameters or files are wrong (exo_common.node.run).
+BAD_INPUT = 2
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 _libc = ctypes.CDLL(None)
@@ -129,9 +132,13 @@ class LaunchRunner:
                 running = True
             elif name not in self._finished:
                 self._finished.add(name)
+                if code == BAD_INPUT:
+                    # Its sentence is printed; without it the graph makes no sense.
+                    self._end = True
                 if code != 0:
                     self.deaths.append(f"{name} ended by itself ({_ending(code)})")
-                    self._output(f"[launch] {self.deaths[-1]}; the others keep running")
+                    others = "stopping the others" if self._end else "the others keep running"
+                    self._output(f"[launch] {self.deaths[-1]}; {others}")
                 elif name in self._stops_all:
                     self._output(f"[launch] {name} has finished; stopping the others")
                 if name in self._stops_all:
@@ -187,11 +194,13 @@ class LaunchRunner:
             reader.join(timeout=1.0)
 
     def _output(self, line: str) -> None:
-        if self._log is None:
-            print(line, flush=True)
-            return
-        with self._log_lock, self._log.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        # On a full disk the words of the nodes are lost, never the nodes.
+        with self._log_lock, contextlib.suppress(OSError):
+            if self._log is None:
+                print(line, flush=True)
+                return
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
 
     @property
     def exit_code(self) -> int:

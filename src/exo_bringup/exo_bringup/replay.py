@@ -17,7 +17,8 @@ from ament_index_python.packages import get_package_share_directory
 from numpy.typing import NDArray
 
 from exo_bringup.launch_runner import LaunchRunner
-from exo_common.bag import BagReader, stamp_ns
+from exo_common.bag import BagReader
+from exo_common.clock import to_ns
 from exo_common.errors import ExoError
 
 STATE_TOPIC = "/twin/state"
@@ -31,6 +32,8 @@ TOLERANCE_RAD = 0.05
 MATCHED_MIN = 0.8
 # Start of nodes, discovery and the recorder's drain, s.
 OVERHEAD_S = 40.0
+# Speeds the player offers.
+RATES = (0.05, 20.0)
 # Domains for replays only; Fast DDS knows domains up to 232.
 FIRST_REPLAY_DOMAIN, REPLAY_DOMAINS = 200, 30
 
@@ -84,7 +87,7 @@ def read_states(bag: Path) -> States:
         messages = [m.message for m in reader.messages([STATE_TOPIC])]
     if not messages:
         raise ExoError(f"{bag} holds no {STATE_TOPIC}; record the whole graph with record:=<bag>")
-    stamps = np.array([stamp_ns(m.header.stamp) for m in messages], dtype=np.int64)
+    stamps = np.array([to_ns(m.header.stamp) for m in messages], dtype=np.int64)
     return States(stamps, tuple(messages[0].coordinates), np.array([np.asarray(m.position) for m in messages]))
 
 
@@ -160,8 +163,10 @@ def replay_and_compare(bag: Path, twin: Path | None, rate: float = 1.0) -> tuple
     from exo_twin.lockstep import rerun
     from exo_twin.twin import Twin
 
+    if not RATES[0] <= rate <= RATES[1]:
+        raise ExoError(f"--rate {rate:g} is outside [{RATES[0]:g}, {RATES[1]:g}]; choose a speed inside")
     folder = twin or bag.resolve().parent / "session" / "twin"
-    if not folder.is_dir():
+    if twin is None and not folder.is_dir():
         raise ExoError(f"no twin lies beside {bag}; give the one it was recorded with: --twin <folder>")
     with BagReader(bag) as reader:
         damage = [f"note: {reader.damage}"] if reader.damage else []

@@ -50,7 +50,7 @@ def write_report(path: Path, contents: Contents) -> None:
         pictures=[base64.b64encode(picture).decode() for picture in contents.pictures],
         joint_angles=figures.joint_angles(contents.gait, contents.recording),
         assistance=figures.assistance(contents.recording),
-        timeline=figures.timeline(contents.recording),
+        timeline=figures.timeline(contents.recording.signals),
         stage_times=figures.stage_times(contents.stage_seconds),
     )
     try:

@@ -20,7 +20,8 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 
 from exo_bringup.replay import TOLERANCE_RAD, States, compare, read_states
-from exo_common.bag import BagWriter, stamp_ns
+from exo_common.bag import BagWriter
+from exo_common.clock import to_ns
 from exo_common.errors import ExoError
 from exo_common.qos import EVERY_SAMPLE
 from exo_interfaces.msg import TwinState
@@ -68,7 +69,7 @@ def test_inputs_are_played_with_their_stamps_and_a_clock(bag: Path) -> None:
 
     node.create_subscription(JointState, "/joint_states", hear, EVERY_SAMPLE)
     node.create_subscription(TwinState, "/twin/state", states.append, EVERY_SAMPLE)
-    node.create_subscription(Clock, "/clock", lambda m: clock.append(stamp_ns(m.clock)), EVERY_SAMPLE)
+    node.create_subscription(Clock, "/clock", lambda m: clock.append(to_ns(m.clock)), EVERY_SAMPLE)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     process = player(bag, "-p", "rate:=2.0")
@@ -81,7 +82,7 @@ def test_inputs_are_played_with_their_stamps_and_a_clock(bag: Path) -> None:
         process.kill()
         node.destroy_node()
         context.try_shutdown()
-    assert [stamp_ns(m.header.stamp) for _, m in joints] == [START_NS + i * STEP_NS for i in range(200)]
+    assert [to_ns(m.header.stamp) for _, m in joints] == [START_NS + i * STEP_NS for i in range(200)]
     assert joints[199][1].position[0] == pytest.approx(0.199)
     assert joints[-1][0] - joints[0][0] == pytest.approx(1.0, abs=0.3)  # 2 s at twice the speed
     assert states == []

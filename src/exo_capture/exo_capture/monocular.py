@@ -136,6 +136,8 @@ def _find_people(clip: Clip, model: Path, report: Progress) -> Candidates:
             frames += [index] * len(found)
             people.append(found)
             report(0.5 * (index - clip.first) / clip.count, "looking for people")
+    if not people:
+        raise ExoError(f"no frame of {clip.path} can be decoded; export the video again, e.g. as MP4 with H.264")
     return Candidates(np.array(frames, dtype=np.int64), np.concatenate(people))
 
 

@@ -87,11 +87,6 @@ def default_backend() -> str:
     return BACKENDS[0] if importlib.util.find_spec("rosbag2_py") else BACKENDS[1]
 
 
-def stamp_ns(stamp: Any) -> int:
-    """A `builtin_interfaces/Time` as ns since the epoch."""
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
-
-
 class BagWriter:
     """Writes one new bag.
 

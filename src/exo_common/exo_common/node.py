@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 
 from exo_common.errors import ExoError
 
@@ -23,10 +26,7 @@ def run(make: Callable[[], Node], arguments: Sequence[str] | None = None) -> int
     A node that has something to say before it dies (fade out, final counts)
     defines `on_stop()`, which is called while publishing still works.
     """
-    from rclpy.signals import SignalHandlerOptions
-
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    import signal
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -50,6 +50,10 @@ def run(make: Callable[[], Node], arguments: Sequence[str] | None = None) -> int
     except ExoError as error:
         print(f"{make.__name__}: {error}", file=sys.stderr)
         code = 2
+    except Exception:
+        # A defect: say where, but still fade out and close what is open below.
+        traceback.print_exc()
+        code = 1
     # From here on a second signal must not tear the fade-out apart.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

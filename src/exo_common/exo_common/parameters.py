@@ -1,8 +1,8 @@
 """Parameters declared once: type, unit, default, range and description.
 
 A package's configuration is a frozen dataclass whose fields are made by
-:func:`parameter`. The same declaration validates YAML, generates ROS
-parameters (:func:`declare`) and the documentation (:func:`table`).
+:func:`parameter`. The same declaration validates YAML and
+generates ROS parameters (:func:`declare`).
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def from_mapping(cls: type[P], values: Mapping[str, Any], source: str) -> P:
     ExoError : naming `source`, for an unknown key or a bad value.
     """
     names = [field.name for field in dataclasses.fields(cls)]
-    unknown = sorted(set(values) - set(names))
+    unknown = sorted(map(str, set(values) - set(names)))
     if unknown:
         raise ExoError(f"{source}: unknown key '{unknown[0]}'; known keys are {', '.join(names)}")
     try:
@@ -107,6 +107,7 @@ def from_mapping(cls: type[P], values: Mapping[str, Any], source: str) -> P:
 def declare(node: Node, cls: type[P]) -> P:
     """Declare every field of `cls` as a parameter of `node` and return the configuration."""
     from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+    from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 
     values = {}
     for field in dataclasses.fields(cls):
@@ -123,19 +124,9 @@ def declare(node: Node, cls: type[P]) -> P:
         if isinstance(default, list):
             # An empty list has no type on the wire; the declaration says which one it is.
             descriptor.dynamic_typing = True
-        value = node.declare_parameter(field.name, default, descriptor).value
+        try:
+            value = node.declare_parameter(field.name, default, descriptor).value
+        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+            raise ExoError(f"node {node.get_name()}: {error}; {limits['description']}{unit}") from None
         values[field.name] = list(value) if isinstance(default, list) else value
     return from_mapping(cls, values, f"node {node.get_name()}")
-
-
-def table(cls: type[Parameters]) -> str:
-    """A Markdown table of the declaration, for documentation."""
-    rows = ["| parameter | default | unit | range | meaning |", "|---|---|---|---|---|"]
-    for field in dataclasses.fields(cls):
-        m = field.metadata
-        default = field.default_factory() if callable(field.default_factory) else field.default
-        span = " or ".join(m["choices"])
-        if not span and (m["minimum"] is not None or m["maximum"] is not None):
-            span = f"{m['minimum']} to {m['maximum']}"
-        rows.append(f"| `{field.name}` | {default} | {m['unit']} | {span} | {m['description']} |")
-    return "\n".join(rows)

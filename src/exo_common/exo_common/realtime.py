@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 
 # The chain in the order in which a tick passes it; the last writer before the motors comes first.
 SUPERVISOR, DEVICE, POLICY = 30, 20, 10
@@ -24,15 +25,26 @@ def prefer(priority: int) -> str:
     ----------
     priority : of SCHED_FIFO, 1..99; higher runs first.
     """
-    # A page taken away under memory pressure is read from disk again in the middle of a tick: keep them all.
-    ctypes.CDLL(None).mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)
+    memory = "memory locked" if _lock_memory() else "memory not locked"
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
-        return f"real-time {priority}"
+        return f"real-time {priority}, {memory}"
     except OSError:
         pass
     try:
         os.setpriority(os.PRIO_PROCESS, 0, NICE)
-        return f"nice {NICE}"
+        return f"nice {NICE}, {memory}"
     except OSError:
-        return "ordinary"
+        return f"ordinary, {memory}"
+
+
+def _lock_memory() -> bool:
+    """Keep every page once used: one taken away is read from disk again in the middle of a tick.
+
+    Only where no limit applies: under a limit all later mappings, also never
+    used ones, would count, and threads or allocations would fail in the middle of a run.
+    """
+    unlimited = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY
+    if not (unlimited or os.geteuid() == 0):
+        return False
+    return ctypes.CDLL(None).mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0

@@ -80,7 +80,7 @@ def load(folder: Path) -> Session:
         raise ExoError(f"{path} is not valid YAML ({str(error).splitlines()[0]}); mend that line") from None
     if not isinstance(raw, dict):
         raise ExoError(f"{path} is empty or not a mapping; start from the example in README, 'A session'")
-    unknown = sorted(set(raw) - {"wearer", "cameras", "walking"})
+    unknown = sorted(map(str, set(raw) - {"wearer", "cameras", "walking"}))
     if unknown:
         raise ExoError(f"{path}: unknown key '{unknown[0]}'; known keys are wearer, cameras, walking")
     wearer = _wearer(path, raw.get("wearer"))
@@ -123,4 +123,6 @@ def _wearer(path: Path, raw: Any) -> Wearer:
         raise ExoError(f"{source}: height {height} looks like cm; give it in m, e.g. {height / 100:.2f}")
     if isinstance(height, int | float) and 1000 <= height <= 2300:
         raise ExoError(f"{source}: height {height} looks like mm; give it in m, e.g. {height / 1000:.2f}")
+    if not isinstance(values["id"], str | int) or not str(values["id"]).strip():
+        raise ExoError(f"{source}: id {values['id']!r} is no name; give a short name such as w01")
     return from_mapping(Wearer, dict(values, id=str(values["id"])), source)

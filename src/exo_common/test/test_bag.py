@@ -17,7 +17,8 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
-from exo_common.bag import BagReader, BagWriter, TopicQos, stamp_ns
+from exo_common.bag import BagReader, BagWriter, TopicQos
+from exo_common.clock import to_ns
 from exo_common.errors import ExoError
 from exo_interfaces.msg import TwinState
 
@@ -61,7 +62,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, backend: str, storage: str
         states = list(bag.messages(["/twin/state"]))
         assert [m.message.sequence for m in states] == list(range(100))
         assert [m.received_ns for m in states] == list(range(10, 110))
-        assert stamp_ns(states[3].message.header.stamp) == 7_000_000_003
+        assert to_ns(states[3].message.header.stamp) == 7_000_000_003
         assert list(states[3].message.coordinates) == ["hip_flexion_l", "hip_flexion_r"]
         np.testing.assert_array_equal(states[3].message.position, [0.25, -0.5])
         assert states[3].message.input_stamps[0].nanosec == 5

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from exo_common.errors import ExoError
-from exo_common.parameters import Parameters, from_mapping, parameter, table
+from exo_common.parameters import Parameters, from_mapping, parameter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,13 +39,6 @@ def test_bad_values_name_the_key_and_the_cure(values: dict[str, object], cause: 
         from_mapping(Filter, values, "filter.yaml")
     assert "filter.yaml" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
-
-
-def test_table_documents_every_field() -> None:
-    text = table(Filter)
-    for field in dataclasses.fields(Filter):
-        assert f"`{field.name}`" in text
-    assert "0.5 to 20.0" in text
 
 
 def test_ros_parameters_come_from_the_same_declaration(monkeypatch: pytest.MonkeyPatch) -> None:

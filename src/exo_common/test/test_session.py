@@ -38,6 +38,8 @@ def test_a_good_session_loads(folder: Path) -> None:
         ("mass: 68.0", "mass: 0.0", "outside"),
         ("sex: female", "gender: female", "unknown key 'gender'"),
         ("cameras:", "camera:", "unknown key 'camera'"),
+        ("cameras:", "1: a\nfoo: b\ncameras:", "unknown key '1'"),
+        ("id: w01", "id: null", "is no name"),
         ("side.mp4", "front.mp4", "is not a file"),
         ("wearer: {", "wearer: {{", "not valid YAML"),
         (GOOD, "", "empty"),

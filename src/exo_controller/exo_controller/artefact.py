@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from exo_common.artefact import read_manifest
+from exo_common.artefact import MANIFEST, read_manifest, sha256
 from exo_common.errors import ExoError
 from exo_common.frames import HIPS
 from exo_common.parameters import from_mapping
@@ -61,15 +61,17 @@ class Policy:
         path.write_text(yaml.safe_dump(raw, sort_keys=False, default_flow_style=None, width=120), encoding="utf-8")
 
     @staticmethod
-    def load(folder: Path, wearer: str) -> Policy:
-        """Read a controller folder for this wearer.
+    def load(folder: Path, wearer: str, twin: Path | None = None) -> Policy:
+        """Read a controller folder for this wearer, and for this very `twin` folder where one is given.
 
         Raises
         ------
-        ExoError : if the folder is no controller or damaged, or its wearer, schema,
+        ExoError : if the folder is no controller or damaged, or its wearer, twin, schema,
             features, rate or profile do not fit.
         """
-        read_manifest(folder, KIND, wearer)
+        made_for = read_manifest(folder, KIND, wearer).get("inputs", {}).get("twin")
+        if twin is not None and made_for != sha256(twin / MANIFEST):
+            raise ExoError(f"{folder} was made for another twin than {twin}; {REMAKE}")
         path = folder / POLICY_FILE
         try:
             raw = yaml.safe_load(path.read_text(encoding="utf-8"))

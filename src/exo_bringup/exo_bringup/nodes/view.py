@@ -38,7 +38,6 @@ COLOURS = ("#0072b2", "#d55e00")  # told apart by everyone (Okabe and Ito)
 PLOT_S = 6.0  # time shown
 PLOT_HZ = 10.0
 ARROW_M_PER_NM = 0.03
-ARROW_RGB, ARROW_PIXELS = (213, 94, 0), 6.0
 STOP_REPEAT_S = 0.2
 STALE_S = 0.5  # after this silence the page says so
 

@@ -49,7 +49,7 @@ class PolicyNode(Node):
             if not getattr(parameters, name):
                 raise ExoError(f"parameter {name} is empty; give the folder with {name}:=<folder>")
         twin = Twin.load(Path(parameters.twin))
-        policy = Policy.load(Path(parameters.controller), twin.wearer)
+        policy = Policy.load(Path(parameters.controller), twin.wearer, twin.folder)
         self._phase = PhaseEstimator(twin.gait)
         self._assistance = Assistance(policy.left_nm, policy.right_nm, policy.release)
         self._sequence = 0
