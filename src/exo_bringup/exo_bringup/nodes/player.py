@@ -85,7 +85,8 @@ class Player(Node):
                 self._play_all()
         except ExoError as error:
             self.failed = str(error)
-        self._done = True
+        finally:
+            self._done = True
 
     def _heard(self) -> bool:
         """Wait for the listener."""
