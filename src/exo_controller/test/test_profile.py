@@ -107,3 +107,37 @@ def test_torque_follows_the_phase_of_a_walking_wearer() -> None:
         true_right = phase + gait.phase_offset_right
         errors.append((left - 10.0 * math.cos(2 * math.pi * phase), right - 5.0 * math.sin(2 * math.pi * true_right)))
     assert np.max(np.abs(errors[800:])) < 1.0
+
+
+@pytest.mark.parametrize("speed", [0.8, 1.0, 1.2])
+def test_help_does_not_flicker_in_normal_walking(speed: float) -> None:
+    gait = make_gait()
+    estimator, assistance = PhaseEstimator(gait), Assistance(LEFT, RIGHT, Release())
+    settle_s = 5.0 * gait.stride_time / speed
+    confidence, share = [], []
+    for stamp, q, qd, _ in walk(gait, 5.0 * settle_s, speed=speed, amplitude=0.9, noise_deg=0.5):
+        estimate = estimator.step(stamp, q, qd)
+        assistance.step(stamp, estimate, True)
+        confidence.append(estimate.confidence)
+        share.append(assistance.released)
+    settled = slice(int(100 * settle_s), None)
+    assert min(confidence[settled]) >= Release().confidence_high
+    assert min(share[settled]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("stuck_velocity", [False, True], ids=["stopped", "stuck encoder"])
+@pytest.mark.parametrize("phase", np.arange(8) / 8)
+def test_help_ends_when_the_wearer_stops_anywhere_in_the_stride(phase: float, stuck_velocity: bool) -> None:
+    gait = make_gait()
+    estimator, assistance = PhaseEstimator(gait), Assistance(LEFT, RIGHT, Release())
+    for stamp, q, qd, now in walk(gait, 12.0, noise_deg=0.5):
+        assistance.step(stamp, estimator.step(stamp, q, qd), True)
+        if stamp > 9_000_000_000 and abs((now - phase + 0.5) % 1.0 - 0.5) < 0.01:
+            break
+    assert assistance.released == pytest.approx(1.0)
+    held = qd if stuck_velocity else (0.0, 0.0)
+    requests = []
+    for k in range(1, 151):
+        estimate = estimator.step(stamp + k * PERIOD_NS, q, held)
+        requests.append(assistance.step(stamp + k * PERIOD_NS, estimate, True))
+    assert np.max(np.abs(requests[49:])) == 0.0

@@ -5,12 +5,17 @@ curves at every phase at once, so no start is a wrong start. A phase-locked loop
 then carries phase and cadence between the matches; amplitude and offset of each
 hip adapt slowly, so that a shifted encoder zero or a longer step does not pull
 the phase.
+
+A pose held still can match the curves as well as a walk does, and its match may even
+leap between phases of similar pose. So confidence also asks for progress: matches that
+move on through the stride, and hips that move.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections import deque
 
 import numpy as np
 
@@ -39,6 +44,13 @@ OFFSET_MAX_RAD = 0.35
 FIT_MEMORY_S = 0.25
 FIT_SCALE = 0.45
 STEP_SCALE = 0.06
+# Progress, judged over the last moments: a longer time averages more noise and sees a stop later.
+# Even at the fastest cadence it must hold less than half a stride.
+PROGRESS_S = 0.2
+# Below this advance of the matches (share of what the loop expects) and below this rms hip speed (share of
+# that in the reference stride) confidence falls, to 0 at a standstill. Even where both hips turn at once,
+# walking at 0.8 of the reference's cadence and excursion stays above both.
+FULL_ADVANCE, FULL_SPEED = 0.3, 0.15
 # A gap between samples longer than this is not bridged.
 LONGEST_GAP_S = 0.1
 
@@ -104,6 +116,9 @@ class PhaseEstimator:
         self._denominator = self._power.copy()
         self._lost_s = 0.0
         self._mismatch = self._step_error = 1.0
+        # Of the last moments: stamp in ns, match, mean square hip speed.
+        self._recent: deque[tuple[int, float, float]] = deque()
+        self._progress = 0.0
 
     def step(self, stamp_ns: int, position: tuple[float, float], velocity: tuple[float, float]) -> PhaseEstimate:
         """Process one sample.
@@ -127,6 +142,7 @@ class PhaseEstimator:
             return self._estimate()
         match, mismatch = self._match(angle, speed)
         self._follow(match, dt)
+        self._watch_progress(stamp_ns, match, speed)
         share = 1.0 - math.exp(-dt / FIT_MEMORY_S)
         self._mismatch += share * (mismatch - self._mismatch)
         self._adapt(angle, dt)
@@ -140,6 +156,8 @@ class PhaseEstimator:
             self._rate = self._reference_rate
             self._lost_s = LOST_S
             self._mismatch = self._step_error = 1.0
+            self._recent.clear()
+            self._progress = 0.0
         elif self._mode == WALKING and self._speed < STAND_BELOW**2:
             self._mode = STANDING
 
@@ -177,6 +195,23 @@ class PhaseEstimator:
             self._step_error += (1.0 - math.exp(-dt / FIT_MEMORY_S)) * (abs(error) - self._step_error)
         self._phase %= 1.0
 
+    def _watch_progress(self, stamp_ns: int, match: float, speed: np.ndarray) -> None:
+        """Whether the wearer moves on through the stride, 0..1; 0 until samples span :data:`PROGRESS_S`."""
+        recent = self._recent
+        if recent and stamp_ns - recent[-1][0] > LONGEST_GAP_S * NS_PER_S:
+            recent.clear()
+        recent.append((stamp_ns, match, float(np.mean(speed**2))))
+        while len(recent) > 1 and stamp_ns - recent[1][0] >= PROGRESS_S * NS_PER_S:
+            recent.popleft()
+        first_ns, first, _ = recent[0]
+        span = (stamp_ns - first_ns) / NS_PER_S
+        if span < PROGRESS_S:
+            self._progress = 0.0
+            return
+        advance = ((match - first + 0.5) % 1.0 - 0.5) / (self._rate * span)
+        power = sum(sample[2] for sample in recent) / (len(recent) * self._speed_power)
+        self._progress = max(0.0, min(1.0, advance / FULL_ADVANCE, math.sqrt(power) / FULL_SPEED))
+
     def _adapt(self, angle: np.ndarray, dt: float) -> None:
         """Amplitude and offset of each hip, by regression on the curve with exponential memory."""
         share = 1.0 - math.exp(-dt / SHAPE_MEMORY_S)
@@ -192,6 +227,5 @@ class PhaseEstimator:
         if self._mode == STANDING:
             return PhaseEstimate(left, right, 0.0, 1.0 / self._reference_rate, 0.0, STANDING, 0.5)
         quality = (self._mismatch / FIT_SCALE) ** 2 + (self._step_error / STEP_SCALE) ** 2
-        return PhaseEstimate(
-            left, right, self._rate, 1.0 / self._rate, math.exp(-quality), WALKING, min(0.5, self._step_error)
-        )
+        confidence = self._progress * math.exp(-quality)
+        return PhaseEstimate(left, right, self._rate, 1.0 / self._rate, confidence, WALKING, min(0.5, self._step_error))
