@@ -41,9 +41,11 @@ def signal_band(
 
     Raises
     ------
-    ExoError : if the sampling rate is too low for any EMG band.
+    ExoError : if the sampling rate is too low for any EMG band, or no finite number.
     """
-    if not sampling_rate_hz >= RATE_MIN_HZ:
+    if not math.isfinite(sampling_rate_hz):
+        raise ExoError(f"EMG sampling rate {sampling_rate_hz} is no rate; correct sampling_rate_hz in the EMG driver")
+    if sampling_rate_hz < RATE_MIN_HZ:
         raise ExoError(
             f"EMG sampled at {sampling_rate_hz} Hz is too slow for its band; sample at {RATE_MIN_HZ:.0f} Hz or faster, "
             "1000 Hz is usual"
@@ -111,6 +113,8 @@ def envelope_offline(
 class EnvelopeStream:
     """The causal chain, fed frame by frame; cutting the signal differently changes nothing.
 
+    The filters start empty: no channel is valid until they have settled.
+
     Parameters
     ----------
     maxima_v : (channels,) calibrated maxima, V.
@@ -149,7 +153,7 @@ class EnvelopeStream:
         return self._quality.codes() == 0
 
     def reasons(self) -> list[str]:
-        """One word per channel: '' when good, otherwise nan, saturated, flat or lost."""
+        """One word per channel: '' when good, otherwise nan, saturated, flat or settling."""
         return [REASONS[code] for code in self._quality.codes()]
 
 

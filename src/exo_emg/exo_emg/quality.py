@@ -13,11 +13,11 @@ WINDOW_S = 0.5
 SATURATED_FRACTION = 0.01
 SATURATED_LEVEL = 0.99
 # Ordered by which reason is told when several hold.
-REASONS = ("", "lost", "flat", "saturated", "nan")
+REASONS = ("", "settling", "flat", "saturated", "nan")
 
 
 class ChannelQuality:
-    """Running judgement of every channel.
+    """Running judgement of every channel; as after a loss, nothing is valid until a first window has passed.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class ChannelQuality:
         self._frames: deque[tuple[int, NDArray[np.float64]]] = deque()
         self._samples = 0
         self._sums = np.zeros((4, channels))
-        self._settling = 0
+        self._settling = self._window
 
     def add(self, clean: NDArray[np.float64], finite: NDArray[np.bool_]) -> None:
         """Take in (n, channels) samples in V, bounded, and which of them were numbers at all."""

@@ -100,9 +100,27 @@ def test_lost_samples_invalidate_until_the_filters_settled() -> None:
     stream.process(samples[:1000])
     stream.lose(20)
     stream.process(samples[1000:1010])
-    assert not stream.valid.any() and set(stream.reasons()) == {"lost"}
+    assert not stream.valid.any() and set(stream.reasons()) == {"settling"}
     stream.process(samples[1010:1600])
     assert stream.valid.all()
+
+
+def test_nothing_is_valid_until_the_filters_have_filled() -> None:
+    stream = EnvelopeStream(RATE, maxima(), CONFIG)
+    samples = EmgSynthesizer(4, 9).frame(np.full((600, 4), 0.4))
+    for i in range(0, 490, 10):
+        stream.process(samples[i : i + 10])
+        assert not stream.valid.any() and set(stream.reasons()) == {"settling"}
+    envelope = stream.process(samples[490:])
+    assert stream.valid.all()
+    assert np.mean(envelope) == pytest.approx(0.4, rel=0.2)
+
+
+@pytest.mark.parametrize("rate", [np.inf, -np.inf, np.nan])
+def test_a_sampling_rate_that_is_none_is_refused(rate: float) -> None:
+    with pytest.raises(ExoError, match="sampling_rate_hz") as caught:
+        EnvelopeStream(rate, maxima(), CONFIG)
+    assert "\n" not in str(caught.value)
 
 
 def test_too_slow_sampling_is_refused_with_a_cure() -> None:
