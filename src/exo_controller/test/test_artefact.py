@@ -9,7 +9,7 @@ import pytest
 import yaml
 from twin_fakes import PHASE, SIDE_ENVELOPE, write_twin
 
-from exo_common.artefact import sha256
+from exo_common.artefact import MANIFEST, sha256
 from exo_common.errors import ExoError
 from exo_controller.artefact import POLICY_FILE, Policy
 from exo_controller.build import _mean_cycle, build_controller
@@ -35,6 +35,19 @@ def test_build_and_load(controller: Path) -> None:
 def test_another_wearer_is_refused(controller: Path) -> None:
     with pytest.raises(ExoError, match="belongs to wearer 'w1', not 'w2'"):
         Policy.load(controller, "w2")
+
+
+def test_another_twin_of_the_same_wearer_is_refused(controller: Path, tmp_path: Path) -> None:
+    twin = controller.parent / "twin"
+    Policy.load(controller, "w1", twin)
+    other = tmp_path / "other"
+    shutil.copytree(twin, other)
+    manifest = yaml.safe_load((other / MANIFEST).read_text())
+    manifest["warnings"] = ["built another time"]
+    (other / MANIFEST).write_text(yaml.safe_dump(manifest))
+    with pytest.raises(ExoError, match="made for another twin") as caught:
+        Policy.load(controller, "w1", other)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

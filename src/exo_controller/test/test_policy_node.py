@@ -44,7 +44,7 @@ def start(module: str, *parameters: str) -> subprocess.Popen:
 
 
 class Walker:
-    """A device whose wearer walks, and the ears of the test."""
+    """A device that applies what it is told and whose wearer walks, and the ears of the test."""
 
     def __init__(self) -> None:
         self.context = rclpy.Context()
@@ -73,7 +73,9 @@ class Walker:
 
     def _tick(self) -> None:
         _, q, qd, _ = next(self.walk)
-        message = JointState(name=list(HIPS), position=list(q), velocity=list(qd))
+        last = self.commands[-1][1] if self.commands else HipCommand()
+        applied = [last.left_nm, last.right_nm]
+        message = JointState(name=list(HIPS), position=list(q), velocity=list(qd), effort=applied)
         message.header.stamp = self.node.get_clock().now().to_msg()
         self.sent.append(to_ns(message.header.stamp))
         self.publisher.publish(message)
