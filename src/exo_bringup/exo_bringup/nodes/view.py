@@ -126,8 +126,12 @@ class View(Node):
             *(uplot.Series(label=n, stroke=c, width=2) for n, c in zip(SIDES, COLOURS, strict=True)),
         )
         empty = History().columns()
-        self._hip_plot = gui.add_uplot(empty, series, title="hip flexion, deg", aspect=1.6)
-        self._torque_plot = gui.add_uplot(empty, series, title="exo torque, Nm (flexion positive)", aspect=1.6)
+        # Without this uPlot takes seconds for dates.
+        seconds = {"x": uplot.Scale(time=False)}
+        self._hip_plot = gui.add_uplot(empty, series, title="hip flexion, deg", scales=seconds, aspect=1.6)
+        self._torque_plot = gui.add_uplot(
+            empty, series, title="exo torque, Nm (flexion positive)", scales=seconds, aspect=1.6
+        )
 
     # ------------------------------------------------------------ messages
 
