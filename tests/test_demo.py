@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import signal
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -84,8 +87,6 @@ def test_the_recorded_estimate_is_reproduced(demo: Demo) -> None:
     ],
 )
 def test_a_broken_session_keeps_earlier_results(demo: Demo, tmp_path: Path, spoil: object, words: str) -> None:
-    import shutil
-
     folder = tmp_path / "session"
     shutil.copytree(demo.folder / "session", folder)
     before = (folder / "twin" / "manifest.yaml").read_text()
@@ -95,4 +96,20 @@ def test_a_broken_session_keeps_earlier_results(demo: Demo, tmp_path: Path, spoi
     )
     assert done.returncode == 2
     assert words in done.stderr and "Traceback" not in done.stderr
+    assert (folder / "twin" / "manifest.yaml").read_text() == before
+
+
+def test_ctrl_c_half_way_is_a_sentence_and_keeps_what_was_there(demo: Demo, tmp_path: Path) -> None:
+    folder = tmp_path / "session"
+    shutil.copytree(demo.folder / "session", folder)
+    before = (folder / "twin" / "manifest.yaml").read_text()
+    process = subprocess.Popen(
+        [str(ROOT / "exo"), "personalise", str(folder)], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stderr
+    assert "pose and keypoints" in process.stderr.readline()
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted" in errors and "Traceback" not in errors
     assert (folder / "twin" / "manifest.yaml").read_text() == before
