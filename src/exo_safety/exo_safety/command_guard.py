@@ -8,6 +8,11 @@ a command. It needs no ROS and no mujoco: floats in, floats out.
 Per physics step :meth:`CommandGuard.step` returns the torque to apply. The
 torque rises at the envelope's rate; it may fall, and wherever a rule takes it away
 does fall, at the emergency rate: full torque to zero in :data:`EMERGENCY_RAMP_S`.
+It never steps. A leg that speeds up faster than that exceeds the power limit for
+as long as the fall takes.
+
+The guard obeys one writer at a time. Whoever is heard first is bound, also while
+it only says "disarmed", until it has been silent for :data:`SESSION_SILENCE_S`.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ NS_PER_S = 1_000_000_000
 COMMAND_AGE_MAX_S = 0.030
 # Stamps from the same host may lead the torque loop by scheduling jitter, never by a whole period.
 COMMAND_LEAD_MAX_S = 0.010
-# A new arm session may replace one that has been silent this long, at zero torque.
+# A new writer or arm session may replace one that has been silent this long, at zero torque.
 SESSION_SILENCE_S = 0.100
 # Full permitted torque reaches zero within this time on any fault.
 EMERGENCY_RAMP_S = 0.015
@@ -42,12 +47,14 @@ class Command:
     stamp_ns : acquisition time of the joint state it rests on, ns.
     sequence, arm_session : see HipCommand.msg.
     torque_nm : left, right hip flexion torque on the wearer, Nm.
+    writer : who published it (GID of the DDS publisher).
     """
 
     stamp_ns: int
     sequence: int
     arm_session: int
     torque_nm: tuple[float, float]
+    writer: bytes = b""
 
 
 class CommandGuard:
@@ -67,6 +74,8 @@ class CommandGuard:
         self.session = 0
         self.sequence = 0
         self.refused = 0
+        self._writer: bytes | None = None
+        self._heard_ns = 0
         self._retired: set[int] = set()
         self._stamp_ns: int | None = None
         self._target = (0.0, 0.0)
@@ -100,6 +109,7 @@ class CommandGuard:
             self.refused += 1
             self._fault, self._fault_ns = f"command {command.sequence} refused: {reason}", now_ns
             return reason
+        self._writer, self._heard_ns = command.writer, now_ns
         if command.arm_session != self.session:
             if self.session:
                 self._retired.add(self.session)
@@ -131,8 +141,15 @@ class CommandGuard:
         return (self._torque[0], self._torque[1])
 
     def _objection(self, command: Command, now_ns: int) -> str:
+        silent = now_ns - self._heard_ns >= SESSION_SILENCE_S * NS_PER_S
+        same_writer = self._writer is None or command.writer == self._writer
+        if not same_writer and not silent:
+            return "another writer than the one obeyed; leave only the supervisor"
         if not all(math.isfinite(torque) for torque in command.torque_nm):
             return "torque is not finite"
+        if command.arm_session == 0:
+            # Disarming needs neither order nor age: it can only take torque away.
+            return ""
         if self.writers != 1:
             return f"{self.writers} publishers on the command topic"
         age = (now_ns - command.stamp_ns) / NS_PER_S
@@ -140,17 +157,16 @@ class CommandGuard:
             return f"stale, {1e3 * age:.0f} ms old"
         if age < -COMMAND_LEAD_MAX_S:
             return f"stamp {-1e3 * age:.0f} ms in the future"
-        if command.arm_session == 0 or command.arm_session == self.session:
-            # Disarming is judged by order alone: it can only take torque away.
+        if command.arm_session == self.session and same_writer:
             if self._stamp_ns is not None and command.stamp_ns < self._stamp_ns:
                 return "older than the command before it"
-            if command.arm_session and command.sequence <= self.sequence:
+            if command.sequence <= self.sequence:
                 return f"sequence does not rise ({command.sequence} after {self.sequence})"
             return ""
-        if command.arm_session in self._retired:
+        if command.arm_session in self._retired or command.arm_session == self.session:
             return f"arm session {command.arm_session} is over"
         at_zero = max(abs(self._torque[0]), abs(self._torque[1])) <= ZERO_TORQUE_NM
-        if not at_zero or (self.session and self.age_s(now_ns) < SESSION_SILENCE_S):
+        if not at_zero or (self.session and not silent):
             return f"foreign arm session {command.arm_session} while {self.session or 'torque of the last'} is in force"
         return ""
 
@@ -160,33 +176,27 @@ class CommandGuard:
         if not (math.isfinite(position) and math.isfinite(velocity)):
             live = False
         target = self._target[i] if live else 0.0
-        allowed = limits.torque_max_nm
         if live:
-            target = max(-allowed, min(allowed, target))
+            target = max(-limits.torque_max_nm, min(limits.torque_max_nm, target))
             outward = (position >= limits.angle_max_rad and target > 0.0) or (
                 position <= limits.angle_min_rad and target < 0.0
             )
             too_fast = abs(velocity) > limits.velocity_max_rad_s and target * velocity > 0.0
             if outward or too_fast:
-                live, target = False, 0.0
+                target = 0.0
             elif velocity != 0.0:
                 by_power = limits.power_max_w / abs(velocity)
-                allowed = min(allowed, by_power)
-                target = max(-allowed, min(allowed, target))
+                target = max(-by_power, min(by_power, target))
         rise = limits.torque_rate_max_nm_s * dt_s
-        torque = _slew(current, target, rise, max(rise, limits.torque_max_nm / EMERGENCY_RAMP_S * dt_s))
-        if live:
-            # The power limit falls as the leg speeds up and may outrun the normal rate.
-            torque = max(-allowed, min(allowed, torque))
-        return torque
+        return _slew(current, target, rise, max(rise, limits.torque_max_nm / EMERGENCY_RAMP_S * dt_s))
 
 
 def _slew(current: float, target: float, rise: float, fall: float) -> float:
-    """One step from `current` towards `target`: at most `rise` away from zero, at most `fall` towards it.
+    """One step from `current` towards `target`: at most `rise` away from zero, at most `fall` (>= `rise`) in all.
 
     Falling is quick even while commands are obeyed, for the supervisor ramps down at the emergency rate too.
     """
     side = math.copysign(1.0, current)
     size = abs(current)
-    lowest = size - fall if size > fall else -rise
+    lowest = max(size - fall, -rise)
     return side * max(lowest, min(size + rise, side * target))

@@ -27,6 +27,7 @@ LIMITS = SideEnvelope(
     power_max_w=40.0,
 )
 SESSION = 7
+SUPERVISOR, STRAY = b"supervisor", b"stray"
 
 
 class Rig:
@@ -39,9 +40,18 @@ class Rig:
         self.position = (0.2, 0.2)
         self.velocity = (0.0, 0.0)
 
-    def offer(self, left: float = 0.0, right: float = 0.0, *, session: int = SESSION, age_ms: float = 0.0) -> str:
+    def offer(
+        self,
+        left: float = 0.0,
+        right: float = 0.0,
+        *,
+        session: int = SESSION,
+        age_ms: float = 0.0,
+        writer: bytes = SUPERVISOR,
+    ) -> str:
         self.sequence += 1
-        return self.guard.offer(Command(self.now - int(age_ms * MS), self.sequence, session, (left, right)), self.now)
+        stamp = self.now - int(age_ms * MS)
+        return self.guard.offer(Command(stamp, self.sequence, session, (left, right), writer), self.now)
 
     def run(self, ms: int) -> list[tuple[float, float]]:
         out = []
@@ -107,7 +117,7 @@ def test_command_from_the_future_is_refused(rig: Rig) -> None:
 
 def test_replayed_and_reordered_commands_are_refused(rig: Rig) -> None:
     rig.offer(5.0)
-    again = Command(rig.now, rig.sequence, SESSION, (9.0, 9.0))
+    again = Command(rig.now, rig.sequence, SESSION, (9.0, 9.0), SUPERVISOR)
     assert "sequence" in rig.guard.offer(again, rig.now)
     assert "older" in rig.offer(9.0, age_ms=5)
     assert rig.guard.refused == 2
@@ -151,6 +161,47 @@ def test_disarming_takes_torque_away(rig: Rig) -> None:
     assert rig.run(16)[-1] == (0.0, 0.0)
 
 
+@pytest.mark.parametrize("age_ms", [5.0, 500.0, -500.0])
+def test_disarming_is_obeyed_whatever_its_stamp(rig: Rig, age_ms: float) -> None:
+    rig.drive(10.0, 10.0)
+    rig.offer(10.0, 10.0)
+    assert "finite" in rig.offer(math.nan, 0.0, session=0, age_ms=age_ms)
+    assert rig.guard.session == SESSION
+    assert rig.offer(session=0, age_ms=age_ms) == ""
+    assert rig.run(16)[-1] == (0.0, 0.0)
+    assert rig.offer(1.0, session=8) == "", "its stamp does not stand in the way of the next session"
+
+
+def test_a_stray_writer_gets_no_torque_while_the_supervisor_says_disarmed(rig: Rig) -> None:
+    torque = []
+    for _ in range(100):
+        assert rig.offer(session=0) == ""
+        for _ in range(5):
+            torque += rig.run(2)
+            assert "another writer" in rig.offer(9.0, 9.0, session=99, writer=STRAY)
+    assert set(torque) == {(0.0, 0.0)}
+    assert "another writer" in rig.guard.fault(rig.now)
+
+
+def test_a_copied_session_is_refused_and_does_not_shut_the_supervisor_out(rig: Rig) -> None:
+    rig.drive(5.0, 5.0)
+    for session in (SESSION, 0):
+        copy = Command(rig.now, 2**60, session, (-9.0, -9.0), STRAY)
+        assert "another writer" in rig.guard.offer(copy, rig.now)
+    assert rig.drive(5.0, 5.0) == (5.0, 5.0)
+
+
+def test_a_restarted_supervisor_takes_over_after_silence_with_a_session_of_its_own(rig: Rig) -> None:
+    rig.drive(5.0, 5.0)
+    rig.run(int(1e3 * SESSION_SILENCE_S) - 11)
+    assert "another writer" in rig.offer(session=0, writer=STRAY), "silent for less than the limit"
+    rig.run(1)
+    assert "over" in rig.offer(5.0, writer=STRAY), "the session belongs to the one before"
+    assert rig.offer(5.0, session=8, writer=STRAY) == ""
+    assert rig.run(10)[-1] == pytest.approx((2.0, 0.0))
+    assert "another writer" in rig.offer(5.0, writer=SUPERVISOR)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_torque_that_is_no_number_is_refused(rig: Rig, bad: float) -> None:
     rig.drive(5.0, 5.0)
@@ -191,22 +242,51 @@ def test_broken_encoder_means_zero_on_its_side(rig: Rig) -> None:
     assert rig.run(16)[-1] == (0.0, 5.0)
 
 
+def test_power_limit_is_reached_without_a_step(rig: Rig) -> None:
+    rig.drive(10.0, 10.0)
+    rig.velocity = (7.5, 0.0)
+    rig.offer(10.0, 10.0)
+    fall = [10.0, *(left for left, _ in rig.run(15))]
+    assert max(a - b for a, b in itertools.pairwise(fall)) <= FALL_NM + 1e-9
+    assert fall[-1] == pytest.approx(40.0 / 7.5)
+
+
+# Largest change of torque in one step: the emergency ramp's.
+FALL_NM = 1e-3 * LIMITS.torque_max_nm / EMERGENCY_RAMP_S
+NONZERO_TICKS = 500
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_any_sequence_keeps_torque_finite_bounded_and_without_steps(seed: int) -> None:
+    """A supervisor that works, disarms, falls silent and restarts, among strays, nonsense and a leg that moves."""
     rig, rng = Rig(), random.Random(seed)
-    before = (0.0, 0.0)
-    step = 0.001 * LIMITS.torque_max_nm / EMERGENCY_RAMP_S
-    for _ in range(2000):
-        if rng.random() < 0.2:
-            torque = rng.choice([0.0, 5.0, -20.0, 1e9, math.nan])
-            rig.sequence += rng.choice([-3, 0, 1, 5])
-            rig.offer(torque, -torque, session=rng.choice([0, 7, 7, 8]), age_ms=rng.choice([0, 0, 15, 40, -20]))
-        rig.guard.writers = rng.choice([1] * 30 + [2])
-        rig.position = (rng.uniform(-1.0, 2.0), 0.0)
+    before, nonzero, session, writer, until, silent = (0.0, 0.0), 0, SESSION, SUPERVISOR, 0, False
+    for tick in range(4000):
+        if tick == until:
+            # A new chapter: mostly a live supervisor, with a number never used before.
+            session += 1
+            silent = rng.random() < 0.2
+            writer = rng.choice([SUPERVISOR, SUPERVISOR, b"restarted"])
+            until += rng.randint(100, 400)
+            rig.offer(session=0, age_ms=rng.choice([0, 40]), writer=writer)
+        if tick % 10 == 0 and not silent:
+            torque = rng.choice([5.0, 9.0, -20.0, 1e9] + [math.nan] * (rng.random() < 0.1))
+            rig.offer(torque, -torque, session=session, age_ms=rng.choice([0, 0, 5, 15]), writer=writer)
+        if rng.random() < 0.1:
+            rig.sequence += rng.choice([-3, 0, 5])
+            stray = rng.choice([0, SESSION, session, 10**6 + tick])
+            rig.offer(9.0, 9.0, session=stray, age_ms=rng.choice([0, 40, -20]), writer=rng.choice([STRAY, b"other"]))
+        rig.guard.writers = 2 if rng.random() < 0.002 else 1
+        rig.position = (0.5 + 1.1 * math.sin(tick / 150), rng.choice([0.2, 0.2, 0.2, math.nan, -0.7]))
+        rig.velocity = (9.0 * math.sin(tick / 90), rng.choice([0.0, 1.0, -5.0, 8.5]))
         now = rig.run(1)[0]
         for a, b in zip(before, now, strict=True):
-            assert math.isfinite(b) and abs(b) <= LIMITS.torque_max_nm and abs(b - a) <= step + 1e-9
+            assert math.isfinite(b) and abs(b) <= LIMITS.torque_max_nm and abs(b - a) <= FALL_NM + 1e-9
+            if a * b >= 0.0:
+                assert abs(b) - abs(a) <= 1e-3 * LIMITS.torque_rate_max_nm_s + 1e-9
+        nonzero += now != (0.0, 0.0)
         before = now
+    assert nonzero > NONZERO_TICKS, "the test would be empty if torque never flowed"
 
 
 def test_torque_falls_at_once_when_a_live_supervisor_asks_for_less() -> None:

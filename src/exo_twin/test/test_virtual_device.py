@@ -15,6 +15,8 @@ from exo_twin.forward.virtual_device import PERIOD_NS, DeviceConfig, DeviceSampl
 from exo_twin.twin import Twin
 
 START = 1_000_000_000
+# How long the supervisor takes to answer a sample.
+ANSWER_NS = 3_000_000
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,8 @@ class Bench:
             self.periods += 1
             samples.append(self.device.run(START + self.periods * PERIOD_NS))
             if torque is not None:
-                self.device.offer(Command(samples[-1].stamp_ns, self.periods, session, torque))
+                stamp = samples[-1].stamp_ns
+                self.device.offer(Command(stamp, self.periods, session, torque), stamp + ANSWER_NS)
         return samples
 
 
@@ -75,6 +78,37 @@ def test_commands_become_torque_on_their_own_side(twin: Twin) -> None:
     assert sample.arm_session == 5 and sample.refused == 0 and sample.fault == ""
 
 
+@pytest.mark.parametrize(("arrival_ms", "steps"), [(1, 10), (8, 3), (10, 1), (11, 0)])
+def test_a_command_acts_from_its_arrival_on(twin: Twin, arrival_ms: int, steps: int) -> None:
+    bench = Bench(twin, motion="stand", torque_bandwidth_hz=200.0)
+    stamp = bench.run(1)[0].stamp_ns
+    bench.device.offer(Command(stamp, 1, 5, (4.0, 4.0)), stamp + arrival_ms * 1_000_000)
+    torque = bench.run(1)[0].torque_nm[0]
+    risen = steps * twin.envelope.left.torque_rate_max_nm_s * 1e-3
+    assert (torque > 0.0) == (steps > 0) and 0.4 * risen <= torque <= risen
+
+
+def test_torque_lasts_until_the_command_is_30_ms_old_and_no_longer(twin: Twin) -> None:
+    bench = Bench(twin, motion="stand", torque_bandwidth_hz=200.0)
+    bench.run(50, (4.0, 4.0))
+    held = bench.run(3)
+    assert held[2].command_age_s == COMMAND_AGE_MAX_S
+    np.testing.assert_allclose(held[2].torque_nm, 4.0, atol=1e-3)
+    assert np.all(bench.run(1)[0].torque_nm < 1.0)
+
+
+def test_the_guard_sees_what_the_encoders_see(twin: Twin) -> None:
+    """The noisy reading that is published is the one that was judged."""
+    bench = Bench(twin, motion="stand", encoder_rate_noise_rad_s=1.0)
+    seen: list[tuple[float, float]] = []
+    step = bench.device._guard.step
+    bench.device._guard.step = lambda *a: seen.append((*a[2], *a[3])) or step(*a)  # type: ignore[method-assign, func-returns-value]
+    sample = bench.run(1)[0]
+    assert len(seen) == 10
+    np.testing.assert_array_equal(seen[-1], [*sample.position, *sample.velocity])
+    assert np.std([s[2] for s in seen]) > 0.1
+
+
 def test_silence_brings_torque_to_zero_in_bounded_time(twin: Twin) -> None:
     bench = Bench(twin, motion="stand")
     bench.run(50, (4.0, -2.0))
@@ -91,6 +125,11 @@ def test_commands_age_while_the_host_is_late(twin: Twin) -> None:
     last = bench.run(50, (4.0, 4.0))[-1]
     stalled = bench.device.run(last.stamp_ns + PERIOD_NS, late_ns=100_000_000)
     assert stalled.refused == 1 and stalled.torque_nm[0] < 4.0
+
+
+def test_the_torque_reported_is_the_one_the_body_feels(twin: Twin) -> None:
+    for sample in Bench(twin, motion="stand").run(5, (4.0, -2.0)):
+        np.testing.assert_array_equal(sample.torque_nm, sample.truth.exo_nm)
 
 
 def test_two_writers_mean_no_torque(twin: Twin) -> None:

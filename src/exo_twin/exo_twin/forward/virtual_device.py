@@ -6,7 +6,11 @@ and, apart from it, the truth that only a simulation knows. Commands go through
 the same guard, envelope and age check as on hardware, inside the 1 kHz loop.
 
 Sample time: a publication's last physics step is a control tick; encoders,
-IMUs, truth and the newest EMG sample all belong to the beginning of that step.
+IMUs, truth and the newest EMG sample all belong to the beginning of that step,
+and the torque to the millisecond that begins there.
+
+A period is simulated when it is over. So that no command acts before it was
+there, each waits for the physics step of its arrival and is judged at that time.
 """
 
 from __future__ import annotations
@@ -20,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exo_common.clock import NS_PER_S
-from exo_common.frames import HIPS
 from exo_common.parameters import Parameters, parameter
 from exo_emg.synthesis import EmgSynthesizer, SynthesisConfig
 from exo_safety.command_guard import Command, CommandGuard
@@ -87,7 +90,9 @@ class DeviceSample:
     ----------
     stamp_ns : acquisition time of everything but the earlier EMG samples.
     position, velocity : (2,) hips, left, right, as the encoders see them; rad, rad/s.
-    torque_measured_nm : (2,) of the torque sensors; torque_nm : (2,) really applied.
+    torque_nm : (2,) on the wearer from `stamp_ns` on, for one physics step: what the guard made of
+        this very position and velocity, behind the actuators' lag and limits; the accelerometers
+        and `truth` are under it. torque_measured_nm : (2,) the same, as the torque sensors see it.
     temperature_c : (2,) motors.
     imus : reading per site of `IMU_SITES`.
     emg_v : (10, 18) V, the newest sample last; emg_first : index of its first sample.
@@ -129,7 +134,7 @@ class VirtualDevice:
         self._twin = TrackingTwin(self.walker, make(config.motion, self.walker, twin.gait))
         self._guard = CommandGuard(twin.envelope)
         self.writers = 1
-        self._inbox: deque[Command] = deque(maxlen=INBOX)
+        self._inbox: deque[tuple[int, Command]] = deque(maxlen=INBOX)
         self._noise = np.random.default_rng((config.seed, 1))
         emg = SynthesisConfig(sampling_rate_hz=1.0 / PHYSICS_DT_S, gain_v=config.emg_gain_v, noise_v=config.emg_noise_v)
         self._emg = EmgSynthesizer(len(MUSCLES), config.seed, emg)
@@ -138,10 +143,8 @@ class VirtualDevice:
         self._applied = [0.0, 0.0]
         self._lag = 1.0 - math.exp(-2.0 * math.pi * config.torque_bandwidth_hz * PHYSICS_DT_S)
         self._temperature = np.full(2, AMBIENT_C)
-        joint, site = mujoco.mjtObj.mjOBJ_JOINT, mujoco.mjtObj.mjOBJ_SITE
-        kinds = mujoco.mjtSensor
-        self._angle = [self.walker.sensor(kinds.mjSENS_JOINTPOS, joint, hip).start for hip in HIPS]
-        self._rate = [self.walker.sensor(kinds.mjSENS_JOINTVEL, joint, hip).start for hip in HIPS]
+        self._position, self._velocity = np.zeros(2), np.zeros(2)
+        site, kinds = mujoco.mjtObj.mjOBJ_SITE, mujoco.mjtSensor
         self._imus = {
             name: tuple(
                 self.walker.sensor(kind, site, name)
@@ -152,9 +155,9 @@ class VirtualDevice:
         # Power-on: one control tick, so that the first publication ends on one too.
         self._step(0)
 
-    def offer(self, command: Command) -> None:
-        """A command arrived; the guard judges it in the next physics step."""
-        self._inbox.append(command)
+    def offer(self, command: Command, arrival_ns: int) -> None:
+        """A command arrived at `arrival_ns`, on the clock of the stamps; the guard judges it in that physics step."""
+        self._inbox.append((arrival_ns, command))
 
     def skip(self, samples: int) -> None:
         """Account for EMG samples that were never taken because the host stalled."""
@@ -171,21 +174,18 @@ class VirtualDevice:
         """
         self._guard.writers = self.writers
         first = stamp_ns - (PERIOD_STEPS - 1) * STEP_NS
-        while self._inbox:
-            self._guard.offer(self._inbox.popleft(), first + late_ns)
         for i in range(PERIOD_STEPS):
             self._step(first + i * STEP_NS + late_ns)
             self._excitation[i] = self._twin.sample.excitation
         self._heat()
         emg_first, self._emg_next = self._emg_next, self._emg_next + PERIOD_STEPS
         now = stamp_ns + late_ns
-        config, guard, sensors = self.config, self._guard, self.walker.data.sensordata
-        torque = np.array(self._applied)
+        guard, torque = self._guard, self._twin.sample.exo_nm
         return DeviceSample(
             stamp_ns=stamp_ns,
-            position=sensors[self._angle] + config.encoder_noise_rad * self._noise.standard_normal(2),
-            velocity=sensors[self._rate] + config.encoder_rate_noise_rad_s * self._noise.standard_normal(2),
-            torque_measured_nm=torque + config.torque_noise_nm * self._noise.standard_normal(2),
+            position=self._position,
+            velocity=self._velocity,
+            torque_measured_nm=torque + self.config.torque_noise_nm * self._noise.standard_normal(2),
             torque_nm=torque,
             temperature_c=self._temperature.copy(),
             imus={name: self._imu(name) for name in self._imus},
@@ -200,11 +200,15 @@ class VirtualDevice:
         )
 
     def _step(self, now_ns: int) -> None:
-        """One millisecond: guard, actuator, body."""
-        data, hips = self.walker.data, self.walker.hips
-        position = (float(data.qpos[hips[0]]), float(data.qpos[hips[1]]))
-        velocity = (float(data.qvel[hips[0]]), float(data.qvel[hips[1]]))
-        wanted = self._guard.step(now_ns, PHYSICS_DT_S, position, velocity)
+        """One millisecond: encoders, guard, actuator, body."""
+        data, hips, config = self.walker.data, self.walker.hips, self.config
+        noise = self._noise.standard_normal((2, 2))
+        self._position = data.qpos[hips] + config.encoder_noise_rad * noise[0]
+        self._velocity = data.qvel[hips] + config.encoder_rate_noise_rad_s * noise[1]
+        while self._inbox and self._inbox[0][0] <= now_ns:
+            self._guard.offer(self._inbox.popleft()[1], now_ns)
+        (left, right), (left_rate, right_rate) = self._position.tolist(), self._velocity.tolist()
+        wanted = self._guard.step(now_ns, PHYSICS_DT_S, (left, right), (left_rate, right_rate))
         for i in (0, 1):
             self._applied[i] += self._lag * (wanted[i] - self._applied[i])
             if wanted[i] == 0.0 and abs(self._applied[i]) < NEGLIGIBLE_NM:

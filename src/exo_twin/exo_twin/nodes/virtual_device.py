@@ -17,6 +17,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import Quaternion, Vector3
 from rclpy.node import Node
+from rclpy.subscription import MessageInfo
 from sensor_msgs.msg import Imu, JointState
 
 from exo_common import realtime
@@ -85,6 +86,8 @@ class VirtualDeviceNode(Node):
         self._diagnostics.values["scheduling"] = scheduling
         self._sequence = 0
         self._pacer: Pacer | None = None
+        # Acquisition time of the pacer's start: from there on the device's clock is monotonic.
+        self._origin_ns = 0
         self._slow_periods = 0
         self._busy_ns = 0
         self._fault = ""
@@ -105,12 +108,16 @@ class VirtualDeviceNode(Node):
         if self._thread.is_alive():
             self._thread.join(timeout=1.0)
 
-    def _on_command(self, message: HipCommand) -> None:
-        self._device.offer(
-            Command(
-                to_ns(message.header.stamp), message.sequence, message.arm_session, (message.left_nm, message.right_nm)
-            )
+    def _on_command(self, message: HipCommand, info: MessageInfo) -> None:
+        command = Command(
+            stamp_ns=to_ns(message.header.stamp),
+            sequence=message.sequence,
+            arm_session=message.arm_session,
+            torque_nm=(message.left_nm, message.right_nm),
+            writer=(info["publisher_gid"] or {}).get("data", b""),
         )
+        if self._pacer is not None:
+            self._device.offer(command, self._origin_ns + time.monotonic_ns() - self._pacer.start_ns)
 
     def _watch_graph(self) -> None:
         """Count who may write commands, and power on when those who must listen are there."""
@@ -127,6 +134,7 @@ class VirtualDeviceNode(Node):
                 f"only {listening} of {self._config.wait_for_subscribers} subscribers on /joint_states after "
                 f"{SUBSCRIBERS_WAIT_S:.0f} s; powering on anyway"
             )
+        self._origin_ns = self.get_clock().now().nanoseconds
         self._pacer = Pacer(PERIOD_NS, GIVE_UP_NS)
         self._thread.start()
 
@@ -134,14 +142,13 @@ class VirtualDeviceNode(Node):
         """The physics thread: wait, run a period, publish it."""
         pacer = self._pacer
         assert pacer is not None
-        origin_ns = self.get_clock().now().nanoseconds
         try:
             while not self._stop.is_set():
                 skipped = pacer.skipped
                 due_ns, late_ns = pacer.wait()
                 self._device.skip((pacer.skipped - skipped) * PERIOD_STEPS)
                 start = time.monotonic_ns()
-                sample = self._device.run(origin_ns + due_ns, late_ns)
+                sample = self._device.run(self._origin_ns + due_ns, late_ns)
                 ran = time.monotonic_ns()
                 self._slow_periods += int(ran - start > PERIOD_NS)
                 self._publish(sample, pacer.skipped * PERIOD_STEPS)
