@@ -86,6 +86,7 @@ class SystemView:
     request_age_s: float
     state_finite: bool
     request_finite: bool
+    applied_missing: bool
     state_back: bool
     request_back: bool
     clock_back: bool
@@ -192,6 +193,9 @@ def _over_power(view: SideView, _: Limits) -> bool:
     return abs(demand) > view.envelope.power_max_w
 
 
+# The rule that outranks its equals when arming is refused.
+ARM_FORBIDDEN = "arm_forbidden"
+
 SYSTEM_RULES: tuple[SystemRule, ...] = (
     SystemRule(
         "estop",
@@ -237,6 +241,13 @@ SYSTEM_RULES: tuple[SystemRule, ...] = (
         Action.DISABLE,
         lambda v, _: not v.request_finite,
         "the policy requested a torque that is no number; restart the policy, then arm again",
+    ),
+    SystemRule(
+        "applied_missing",
+        Tier.STOP,
+        Action.DISABLE,
+        lambda v, _: v.applied_missing,
+        "the joint state does not say which torque is applied (effort); let the device report it, then arm again",
     ),
     SystemRule(
         "state_lost",
@@ -295,7 +306,7 @@ SYSTEM_RULES: tuple[SystemRule, ...] = (
         "a request is older than the one before; check the policy",
     ),
     SystemRule(
-        "arm_forbidden",
+        ARM_FORBIDDEN,
         Tier.ARM,
         Action.DISABLE,
         lambda v, _: v.arming_forbidden,

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from exo_common.clock import NS_PER_S
 from exo_safety.envelope import Envelope
 from exo_safety.rules import (
+    ARM_FORBIDDEN,
     SIDE_RULES,
     SYSTEM_RULES,
     Action,
@@ -51,12 +52,15 @@ class Level(enum.IntEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StateSample:
-    """Joint state: acquisition stamp ns; (left, right) hip angle rad, velocity rad/s, applied torque Nm."""
+    """Joint state: acquisition stamp ns; (left, right) hip angle rad, velocity rad/s, applied torque Nm.
+
+    `applied_nm` is None if the device does not report it.
+    """
 
     stamp_ns: int
     position: Pair
     velocity: Pair
-    applied_nm: Pair = ZERO
+    applied_nm: Pair | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -197,10 +201,15 @@ class StateMachine:
 
     def _look(self, now: int, state: StateSample | None, request: Request | None, operator: Operator) -> SystemView:
         state_back = request_back = False
-        if state is not None:
+        # A stamp beyond this gates, but is not remembered: all later ones would seem to go back.
+        latest = now + round(self._limits.future_s * NS_PER_S)
+        if operator.arm and self._level in (Level.DISARMED, Level.TRIPPED):
+            # A new beginning: what came before, even by another clock, is no measure for what comes now.
+            self._state_stamp, self._request, self._rate = -1, None, ZERO
+        if state is not None and state.stamp_ns <= latest:
             state_back = state.stamp_ns < self._state_stamp
             self._state_stamp = max(self._state_stamp, state.stamp_ns)
-        if request is not None:
+        if request is not None and request.stamp_ns <= latest:
             previous = self._request
             if previous is None or request.stamp_ns > previous.stamp_ns:
                 self._rate = self._request_rate(previous, request)
@@ -210,7 +219,8 @@ class StateMachine:
         return SystemView(
             state_age_s=(now - state.stamp_ns) / NS_PER_S if state else math.inf,
             request_age_s=(now - request.stamp_ns) / NS_PER_S if request else math.inf,
-            state_finite=state is None or finite(*state.position, *state.velocity, *state.applied_nm),
+            state_finite=state is None or finite(*state.position, *state.velocity, *(state.applied_nm or ZERO)),
+            applied_missing=state is not None and state.applied_nm is None,
             request_finite=request is None or finite(*request.torque_nm),
             state_back=state_back,
             request_back=request_back,
@@ -237,7 +247,9 @@ class StateMachine:
     def _side_views(
         self, view: SystemView, state: StateSample | None, request: Request | None
     ) -> tuple[SideView, SideView] | None:
-        if state is None or request is None or not (view.state_finite and view.request_finite):
+        if state is None or state.applied_nm is None or request is None:
+            return None
+        if not (view.state_finite and view.request_finite):
             return None
         left, right = (
             SideView(
@@ -296,7 +308,8 @@ class StateMachine:
             if rule.tier is Tier.ARM and sides is not None and rule.check(sides[i], self._limits)
         ]
         if against:
-            worst = max(against, key=lambda f: f.action)
+            # Of equals, the one that no waiting cures is named.
+            worst = max(against, key=lambda f: (f.action, f.code == ARM_FORBIDDEN))
             return _Finding(Action.DISABLE, worst.code, f"arming refused: {worst.sentence}")
         self._level = Level.ARMED
         self._session = self._next_session

@@ -26,7 +26,7 @@ class Bench:
     torque: tuple[float, float] = (0.0, 0.0)
     position: tuple[float, float] = (0.2, 0.2)
     velocity: tuple[float, float] = (0.0, 0.0)
-    applied: tuple[float, float] = (0.0, 0.0)
+    applied: tuple[float, float] | None = (0.0, 0.0)
     state_age: int = 2 * MS
     request_age: int = 2 * MS
 

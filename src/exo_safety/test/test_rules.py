@@ -87,6 +87,7 @@ CASES: dict[str, tuple[Callable[[tuple[str, ...]], Outcome], tuple[str, ...]]] =
     "clock_back": (lambda d: flowing(d, ns=-50 * MS), ()),
     "state_not_finite": (lambda d: flowing(d, position=(0.2, math.nan)), ()),
     "request_not_finite": (lambda d: flowing(d, torque=(INF, 0.0)), ()),
+    "applied_missing": (lambda d: flowing(d, applied=None), ()),
     "state_lost": (lambda d: silence(d, "state_age"), ()),
     "request_lost": (lambda d: silence(d, "request_age"), ()),
     "state_stale": (lambda d: flowing(d, state_age=21 * MS), ("state_back",)),

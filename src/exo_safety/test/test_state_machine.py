@@ -212,7 +212,7 @@ def test_repeating_an_old_request_does_not_open_a_gate() -> None:
     request = Request(bench.now, (0.0, 0.0))
     for k in range(1, 15):
         now = bench.now + k * MS
-        state = StateSample(now, (0.2, 0.2), (0.0, 0.0))
+        state = StateSample(now, (0.2, 0.2), (0.0, 0.0), (0.0, 0.0))
         _, status = bench.machine.step(now, state, request)
     assert status.level is Level.GATED
 
@@ -259,6 +259,7 @@ def test_estop_latches_even_while_disarmed() -> None:
         ({"request_age": 30 * MS}, "request_stale"),
         ({"position": (1.01, 0.2)}, "angle_beyond"),
         ({"position": (0.2, math.nan)}, "state_not_finite"),
+        ({"applied": None}, "applied_missing"),
     ],
 )
 def test_arming_is_refused_with_a_sentence(change: dict, reason: str) -> None:
@@ -267,6 +268,33 @@ def test_arming_is_refused_with_a_sentence(change: dict, reason: str) -> None:
     _, status = bench.tick(arm=True)
     assert (status.level, status.reason) == (Level.DISARMED, reason)
     assert status.sentence.startswith("arming refused: ")
+
+
+def test_a_replay_outranks_whatever_else_refuses_arming() -> None:
+    bench = dataclasses.replace(Bench(), state_age=200 * MS, torque=(1.0, 0.0))
+    _, status = bench.tick(arm=True, arming_forbidden=True, estop=True)
+    assert (status.level, status.reason) == (Level.TRIPPED, "arm_forbidden")
+
+
+@pytest.mark.parametrize("input_age", ["state_age", "request_age"])
+def test_a_stamp_far_in_the_future_gates_and_is_forgotten(input_age: str) -> None:
+    bench = Bench().flow()
+    setattr(bench, input_age, -3600 * 1000 * MS)
+    assert bench.tick()[1].level is Level.GATED
+    setattr(bench, input_age, 2 * MS)
+    for _ in range(12):
+        _, status = bench.tick()
+    assert status.level is Level.ARMED
+
+
+def test_arming_again_after_the_clock_was_set_back() -> None:
+    bench = Bench().flow()
+    bench.tick(-1000 * MS)
+    bench.torque = (0.0, 0.0)
+    for _ in range(20):
+        assert bench.tick()[1].level is Level.TRIPPED
+    assert bench.tick(arm=True)[1].level is Level.ARMED
+    assert bench.tick()[1].level is Level.ARMED
 
 
 def test_arming_before_any_input_is_refused() -> None:

@@ -22,42 +22,55 @@ from std_srvs.srv import Trigger
 
 from exo_common import realtime
 from exo_common.frames import HIPS
-from exo_common.qos import EVERY_SAMPLE, PUBLISH
+from exo_common.qos import EVERY_SAMPLE, LATCHED, PUBLISH
 from exo_interfaces.msg import AssistRequest, HipCommand, SafetyState
 
 DOMAIN = 61
 TIMEOUT_S = 10.0
 ATTEMPTS = 3
+RUN = "from exo_safety.nodes.supervisor import main; main()"
 
 
 class Rig:
     """A device publishing 100 Hz joint states, a policy answering them, and an operator."""
 
     def __init__(self, arguments: list[str]) -> None:
-        environment = {**os.environ, "ROS_DOMAIN_ID": str(DOMAIN)}
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", "from exo_safety.nodes.supervisor import main; main()", "--ros-args", *arguments],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self.arguments = arguments
+        self.process = self._start()
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=DOMAIN)
         self.node = rclpy.create_node("rig", context=self.context)
         self.joint_states = self.node.create_publisher(JointState, "/joint_states", PUBLISH)
         self.requests = self.node.create_publisher(AssistRequest, "/assist/request", PUBLISH)
         self.estop = self.node.create_publisher(Bool, "/safety/estop", PUBLISH)
+        self.button = self.node.create_publisher(Bool, "/safety/estop", LATCHED)
         self.node.create_subscription(HipCommand, "/hip_effort_controller/commands", self._on_command, EVERY_SAMPLE)
         self.node.create_subscription(SafetyState, "/safety/state", self._on_safety, EVERY_SAMPLE)
         self.commands: list[tuple[int, HipCommand]] = []
         self.status: SafetyState | None = None
         self.torque = 0.0
-        self.policy_alive = self.device_alive = True
+        self.policy_alive = self.effort_reported = True
         self.node.create_timer(0.01, self._tick)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
         self.thread = threading.Thread(target=self._spin, daemon=True)
         self.thread.start()
+
+    def _start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", RUN, "--ros-args", *self.arguments],
+            env={**os.environ, "ROS_DOMAIN_ID": str(DOMAIN)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def restart(self) -> None:
+        """The supervisor dies without a word and comes back."""
+        self.process.kill()
+        self.process.communicate()
+        self.status = None
+        self.process = self._start()
+        self.wait(lambda: self.status is not None, "restart")
 
     def _spin(self) -> None:
         """As a device would: ahead of whatever else this machine does."""
@@ -65,9 +78,8 @@ class Rig:
         self.executor.spin()
 
     def _tick(self) -> None:
-        if not self.device_alive:
-            return
         state = JointState(name=["other", *reversed(HIPS)], position=[9.0, 0.1, 0.3], velocity=[9.0, 0.0, 0.0])
+        state.effort = [9.0, 0.0, 0.0] if self.effort_reported else []
         state.header.stamp = self.node.get_clock().now().to_msg()
         self.joint_states.publish(state)
         if self.policy_alive:
@@ -97,8 +109,12 @@ class Rig:
     def arm(self) -> None:
         self.torque = 0.0
         self.policy_alive = True
-        self.wait(lambda: self.status is not None and self.status.limit_nm is not None, "supervisor")
+        self.wait(lambda: self.idle(), "a decision that rests on a joint state and a request of zero")
         self.wait(lambda: self.call("/safety/arm").success, "arming")
+
+    def idle(self) -> bool:
+        """The supervisor hears the device, and the policy asks for nothing."""
+        return self.status is not None and self.status.header.stamp.sec > 0 and not any(self.status.requested_nm)
 
     def flow(self) -> None:
         """Arm and grow the torque; again if a busy machine starved the supervisor into a trip."""
@@ -198,6 +214,37 @@ def test_a_second_writer_of_commands_trips(rig: Rig) -> None:
     rig.wait(lambda: rig.status.reason == "foreign_request", "trip")
 
 
+def test_an_emergency_stop_survives_a_restart_and_a_release_by_another(rig: Rig) -> None:
+    rig.arm()
+    rig.button.publish(Bool(data=True))
+    rig.wait(lambda: rig.status.reason == "estop", "estop")
+    rig.estop.publish(Bool(data=False))
+    time.sleep(0.2)
+    assert "emergency stop" in rig.call("/safety/arm").message, "another publisher released it"
+    rig.restart()
+    rig.wait(lambda: rig.status.reason == "estop", "the latched stop")
+    assert "emergency stop" in rig.call("/safety/arm").message
+    rig.button.publish(Bool(data=False))
+    rig.arm()
+    # Who is gone cannot release any more: then anybody may.
+    rig.button.publish(Bool(data=True))
+    rig.wait(lambda: rig.status.reason == "estop", "estop")
+    rig.node.destroy_publisher(rig.button)
+    time.sleep(0.2)
+    assert "emergency stop" in rig.call("/safety/arm").message, "a publisher that leaves releases nothing"
+    rig.estop.publish(Bool(data=False))
+    rig.arm()
+
+
+def test_arming_is_refused_while_the_applied_torque_is_unknown(rig: Rig) -> None:
+    rig.effort_reported = False
+    rig.wait(rig.idle, "supervisor")
+    answer = rig.call("/safety/arm")
+    assert not answer.success and "effort" in answer.message
+    rig.effort_reported = True
+    rig.arm()
+
+
 def test_arming_is_refused_while_a_replay_could_move_hardware(tmp_path: Path) -> None:
     ENVELOPE.save(tmp_path / "envelope.yaml")
     rig = Rig(["-p", f"twin:={tmp_path}", "-p", "use_sim_time:=true", "-p", "device:=hardware"])
@@ -219,9 +266,8 @@ def test_arming_is_refused_while_a_replay_could_move_hardware(tmp_path: Path) ->
     ],
 )
 def test_bad_configuration_is_one_sentence(arguments: list[str], words: str) -> None:
-    code = "from exo_safety.nodes.supervisor import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", code, "--ros-args", *arguments],
+        [sys.executable, "-c", RUN, "--ros-args", *arguments],
         env={**os.environ, "ROS_DOMAIN_ID": str(DOMAIN)},
         capture_output=True,
         text=True,

@@ -16,7 +16,9 @@ from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import Clock, ClockType
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
+from rclpy.subscription import MessageInfo
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
@@ -28,7 +30,7 @@ from exo_common.errors import ExoError
 from exo_common.frames import HIPS
 from exo_common.node import run
 from exo_common.parameters import declare, parameter
-from exo_common.qos import CONTROL, EVERY_SAMPLE, PUBLISH
+from exo_common.qos import CONTROL, EVERY_SAMPLE, LATCHED, PUBLISH
 from exo_interfaces.msg import AssistRequest, HipCommand, SafetyState
 from exo_safety.envelope import Envelope
 from exo_safety.rules import Limits
@@ -43,6 +45,7 @@ from exo_safety.state_machine import (
 
 COMMANDS = "/hip_effort_controller/commands"
 REQUESTS = "/assist/request"
+ESTOP = "/safety/estop"
 PERIOD_NS = 10_000_000
 # Requests put the silence timer off; it fires when one is overdue by a fifth of a period,
 # and then goes on twice per period while torque may flow.
@@ -51,6 +54,7 @@ WATCH_NS = 5_000_000
 GRAPH_WATCH_S = 0.1
 # What is counted as a late tick.
 LATE_S = 1.5e-9 * PERIOD_NS
+NO_NUMBERS = (math.nan, math.nan)
 # Commands sent when stopping: the ramp needs three, the rest let the device see zero and the released session.
 FADE_OUT_COMMANDS = 6
 
@@ -77,6 +81,7 @@ class Supervisor(Node):
         # A number no earlier supervisor used, so that the device never takes this one for a dead one.
         self._machine = StateMachine(envelope, parameters, first_session=time.time_ns())
         self._operator = Operator(arming_forbidden=replaying and parameters.device == "hardware")
+        self._estops: set[bytes] = set()
         self._state: StateSample | None = None
         self._request: Request | None = None
         self._last_tick_s = 0.0
@@ -87,7 +92,11 @@ class Supervisor(Node):
         self._states = self.create_publisher(SafetyState, "/safety/state", PUBLISH)
         self.create_subscription(JointState, "/joint_states", self._on_state, CONTROL)
         self.create_subscription(AssistRequest, REQUESTS, self._on_request, CONTROL)
-        self.create_subscription(Bool, "/safety/estop", self._on_estop, EVERY_SAMPLE)
+        # Live presses of any publisher, and those latched before this supervisor started.
+        self.create_subscription(Bool, ESTOP, self._on_estop, EVERY_SAMPLE)
+        # The latter hears no volatile publisher, which is no reason to warn: the former does.
+        quiet = SubscriptionEventCallbacks(use_default_callbacks=False)
+        self.create_subscription(Bool, ESTOP, self._on_estop, LATCHED, event_callbacks=quiet)
         self.create_service(Trigger, "/safety/arm", self._on_arm)
         self.create_service(Trigger, "/safety/stop", self._on_stop)
         # Silence is noticed even if simulated time stands still.
@@ -110,9 +119,9 @@ class Supervisor(Node):
             return
         self._state = StateSample(
             to_ns(message.header.stamp),
-            _pick(message.position, rows, math.nan),
-            _pick(message.velocity, rows, math.nan),
-            _pick(message.effort, rows, 0.0),
+            _pick(message.position, rows) or NO_NUMBERS,
+            _pick(message.velocity, rows) or NO_NUMBERS,
+            _pick(message.effort, rows),
         )
 
     def _on_request(self, message: AssistRequest) -> None:
@@ -120,8 +129,15 @@ class Supervisor(Node):
         self._request = Request(to_ns(message.header.stamp), (message.left_nm, message.right_nm))
         self._tick(self._operator)
 
-    def _on_estop(self, message: Bool) -> None:
-        self._operator = dataclasses.replace(self._operator, estop=message.data)
+    def _on_estop(self, message: Bool, info: MessageInfo) -> None:
+        """Keep the level of each publisher: none releases what another holds, unless that one is gone."""
+        publisher = (info["publisher_gid"] or {}).get("data", b"")
+        if message.data:
+            self._estops.add(publisher)
+        else:
+            self._estops &= {bytes(end.endpoint_gid) for end in self.get_publishers_info_by_topic(ESTOP)}
+            self._estops.discard(publisher)
+        self._operator = dataclasses.replace(self._operator, estop=bool(self._estops))
         if message.data:
             self._tick(self._operator)
 
@@ -176,9 +192,9 @@ class Supervisor(Node):
         report.header.stamp = message.header.stamp
         self._states.publish(report)
         self._count()
-        if (status.level is Level.ARMED) == gc.isenabled():
-            # The collector may pause a tick: it runs only while no torque flows.
-            (gc.disable if status.level is Level.ARMED else gc.enable)()
+        if bool(status.arm_session) == gc.isenabled():
+            # The collector may pause a tick: it runs only while nothing is armed and the last ramp is over.
+            (gc.disable if status.arm_session else gc.enable)()
         self._level, self._session, self._reason = status.level, status.arm_session, status.sentence
         return status
 
@@ -201,10 +217,10 @@ class Supervisor(Node):
         )
 
 
-def _pick(values: Sequence[float], rows: list[int], missing: float) -> tuple[float, float]:
-    """Left and right of a joint-state array; `missing` where the device does not report it."""
+def _pick(values: Sequence[float], rows: list[int]) -> tuple[float, float] | None:
+    """Left and right of a joint-state array; None where the device does not report it."""
     if len(values) <= max(rows):
-        return (missing, missing)
+        return None
     return (values[rows[0]], values[rows[1]])
 
 
