@@ -16,7 +16,7 @@ from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 
 from exo_bringup.message_types import message_class
-from exo_bringup.replay import INPUT_TOPICS
+from exo_bringup.replay import INPUT_TOPICS, JOINT_TOPIC, skipped_live
 from exo_common.bag import BagReader
 from exo_common.diagnostics import Diagnostics
 from exo_common.errors import ExoError
@@ -59,6 +59,7 @@ class Player(Node):
         self._outputs = {topic: self._publisher(topic, bag) for topic in topics}
         self._clock_publisher = self.create_publisher(Clock, "/clock", PUBLISH)
         self._messages = bag.raw(topics)
+        self._skipped = skipped_live(bag)
         self._last_ns = 0
         self._done = False
         self.failed = ""
@@ -115,6 +116,8 @@ class Player(Node):
                     return
                 self._show_clock(first_ns + round((time.monotonic() - start) * self.parameters.rate * 1e9))
             self._show_clock(message.received_ns)
+            if message.topic == JOINT_TOPIC and message.received_ns in self._skipped:
+                continue
             self._outputs[message.topic].publish(message.data)
             self._played += 1
         for publisher in self._outputs.values():

@@ -17,7 +17,7 @@ from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES
 from exo_common.node import run
 from exo_common.parameters import Parameters, declare, parameter
-from exo_common.qos import CONTROL, PUBLISH
+from exo_common.qos import CONTROL, EVERY_SAMPLE, PUBLISH
 from exo_interfaces.msg import EmgEnvelope, TwinState
 from exo_twin.estimator import (
     ENVELOPE,
@@ -58,10 +58,12 @@ class EstimatorNode(Node):
         self._joints = self.create_publisher(JointState, "/twin/joint_states", PUBLISH)
         self._diagnostics = Diagnostics(self)
         self._longest_s = 0.0
-        self.create_subscription(EmgEnvelope, ENVELOPE, self._on_envelope, CONTROL)
+        # Live, old news is dropped; in a replay nothing waits for the answer and every sample counts.
+        newest = EVERY_SAMPLE if self.get_parameter("use_sim_time").value else CONTROL
+        self.create_subscription(EmgEnvelope, ENVELOPE, self._on_envelope, newest)
         for topic in IMUS:
-            self.create_subscription(Imu, topic, partial(self._on_imu, topic), CONTROL)
-        self.create_subscription(JointState, JOINT_STATES, self._on_joints, CONTROL)
+            self.create_subscription(Imu, topic, partial(self._on_imu, topic), newest)
+        self.create_subscription(JointState, JOINT_STATES, self._on_joints, newest)
 
     def _on_envelope(self, message: EmgEnvelope) -> None:
         self._envelope = envelope_sample(message)
