@@ -59,7 +59,15 @@ def test_the_bag_reads_back_with_rosbags_and_lacks_nothing(demo: Demo) -> None:
     assert {topic: entry["received"] for topic, entry in account.items()} == dict(counts)
     assert demo.result["bag_missing"] == sum(entry["missing"] for entry in account.values()) == 0
     # Heard from the first message on: what these send is numbered by DDS from one.
-    for topic in ("/joint_states", "/emg/raw", "/imu/pelvis", "/device/state", "/virtual/wearer"):
+    for topic in (
+        "/joint_states",
+        "/emg/raw",
+        "/imu/pelvis",
+        "/device/state",
+        "/virtual/wearer",
+        "/emg/envelope",
+        "/twin/state",
+    ):
         assert account[topic]["before"] == 0, topic
     # The device numbers its states itself, from zero without a gap.
     with BagReader(demo.folder / "bag") as own:

@@ -12,6 +12,7 @@ from rclpy.node import Node
 
 from exo_common.clock import NS_PER_S, to_ns, to_stamp
 from exo_common.diagnostics import Diagnostics
+from exo_common.discovery import when_heard
 from exo_common.errors import ExoError
 from exo_common.node import run
 from exo_common.parameters import declare, parameter
@@ -33,6 +34,9 @@ class ProcessorConfig(ChainConfig):
         minimum=1e-7,
         maximum=1.0,
     )
+    wait_for_subscribers: int = parameter(
+        0, "", "subscribers of /emg/envelope to wait for before listening", minimum=0, maximum=20
+    )
 
 
 class EmgProcessor(Node):
@@ -48,7 +52,12 @@ class EmgProcessor(Node):
         self._count = {"frames": 0, "lost_samples": 0, "refused_frames": 0, "stream_restarts": 0}
         self._busiest_ms = 0.0
         self._publisher = self.create_publisher(EmgEnvelope, "/emg/envelope", PUBLISH)
-        self.create_subscription(EmgFrame, "/emg/raw", self._on_frame, EVERY_SAMPLE)
+        when_heard(
+            self,
+            self._publisher,
+            self._config.wait_for_subscribers,
+            lambda: self.create_subscription(EmgFrame, "/emg/raw", self._on_frame, EVERY_SAMPLE),
+        )
         self.create_timer(1.0, self._report)
 
     def _on_frame(self, frame: EmgFrame) -> None:

@@ -13,6 +13,7 @@ from sensor_msgs.msg import Imu, JointState
 
 from exo_common.clock import to_stamp
 from exo_common.diagnostics import Diagnostics
+from exo_common.discovery import when_heard
 from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES
 from exo_common.node import run
@@ -41,6 +42,9 @@ class EstimatorParameters(Parameters):
     """The estimator's configuration."""
 
     twin: str = parameter("", "", "folder of the wearer's twin")
+    wait_for_subscribers: int = parameter(
+        0, "", "subscribers of /twin/state to wait for before listening", minimum=0, maximum=20
+    )
 
 
 class EstimatorNode(Node):
@@ -63,7 +67,12 @@ class EstimatorNode(Node):
         self.create_subscription(EmgEnvelope, ENVELOPE, self._on_envelope, newest)
         for topic in IMUS:
             self.create_subscription(Imu, topic, partial(self._on_imu, topic), newest)
-        self.create_subscription(JointState, JOINT_STATES, self._on_joints, newest)
+        when_heard(
+            self,
+            self._states,
+            parameters.wait_for_subscribers,
+            lambda: self.create_subscription(JointState, JOINT_STATES, self._on_joints, newest),
+        )
 
     def _on_envelope(self, message: EmgEnvelope) -> None:
         self._envelope = envelope_sample(message)
