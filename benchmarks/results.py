@@ -24,7 +24,7 @@ def report(
     table.add_column("figure")
     table.add_column("value", justify="right")
     for key, value in {**figures, **{f"peer: {k}": v for k, v in peers.items()}}.items():
-        table.add_row(key, f"{value:.4g}")
+        table.add_row(key, f"{value:,}" if isinstance(value, int) else f"{value:.4g}")
     Console().print(table)
     path = Path(os.environ["EXO_ROOT"]) / "benchmarks" / "results" / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
