@@ -14,7 +14,6 @@ HIPS, KNEES, ANKLES, HEELS, TOES = (23, 24), (25, 26), (27, 28), (29, 30), (31, 
 # Left and right leg, joint by joint in the same order; the hips move with the leg when sides are swapped.
 LEG_L = (23, 25, 27, 29, 31)
 LEG_R = (24, 26, 28, 30, 32)
-LEGS = {"l": LEG_L, "r": LEG_R}
 # The joints that decide whether a leg is where it should be: knee, ankle, heel, toe (hips are always near each other).
 LOWER_L, LOWER_R = LEG_L[1:], LEG_R[1:]
 BODY = (NOSE, *SHOULDERS, *HIPS, *KNEES, *ANKLES, *HEELS, *TOES)

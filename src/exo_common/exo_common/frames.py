@@ -22,11 +22,6 @@ def opensim_to_ros(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     return vectors @ OPENSIM_TO_ROS.T
 
 
-def ros_to_opensim(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Vectors (..., 3) from ROS's z-up frame to OpenSim's y-up frame."""
-    return vectors @ OPENSIM_TO_ROS
-
-
 def quaternion_about(axis: tuple[float, float, float], angle: float) -> tuple[float, float, float, float]:
     """Quaternion (x, y, z, w) of a rotation by `angle` rad about a unit `axis`."""
     s = np.sin(angle / 2.0)
