@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -49,6 +50,26 @@ SKELETON = (
     *((a, b) for leg in (LEG_L, LEG_R) for a, b in itertools.pairwise(leg[:-1])),
     *((leg[3], leg[4]) for leg in (LEG_L, LEG_R)),
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Detections:
+    """Everybody whom a pose estimator saw in one camera's recording.
+
+    Attributes
+    ----------
+    camera : its name.
+    size : (width, height) of the picture, px.
+    time : (n,) s, when each picture was taken, on the camera's own clock.
+    frame : (m,) ascending index into `time`; once per person, so a picture with two people counts twice.
+    landmarks : (m, 33, 3) px, px, confidence 0..1; NaN where the estimator knows no such landmark.
+    """
+
+    camera: str
+    size: tuple[int, int]
+    time: NDArray[np.float64]
+    frame: NDArray[np.int64]
+    landmarks: NDArray[np.float64]
 
 
 def hip_centre(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:

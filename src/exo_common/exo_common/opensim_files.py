@@ -26,11 +26,13 @@ class Markers:
     time : (n,) s.
     names : the k marker names.
     position : (n, k, 3) m, in OpenSim's y-up frame; NaN where a marker is missing.
+    confidence : (n, k) 0..1, how far to trust each sample; None where the source does not say.
     """
 
     time: NDArray[np.float64]
     names: tuple[str, ...]
     position: NDArray[np.float64]
+    confidence: NDArray[np.float64] | None = None
 
     @property
     def rate_hz(self) -> float:
