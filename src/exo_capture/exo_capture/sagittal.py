@@ -13,12 +13,16 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from exo_capture.landmarks import EYES, HEELS, HIPS, MARKERS, TOES
+from exo_capture.landmarks import EYES, HEELS, HIPS, MARKERS, SHOULDERS, TOES
 from exo_common.errors import ExoError
 from exo_common.opensim_files import Markers
 
-EYE_HEIGHT_SHARE = 0.936  # of stature (Drillis & Contini 1966, in Winter, table of body segment lengths)
-# The eyes are at standing height only around mid-stance: that share of the frames lies below the upper line.
+# Heights above the floor as shares of stature (Drillis & Contini 1966, in Winter, table of body segment lengths).
+# The eyes come first: shoulders are less exact, and used only where the estimator knows no eyes.
+HEIGHT_SHARES = {EYES: 0.936, SHOULDERS: 0.818}
+NOSE_HEIGHT_SHARE = 0.91  # between the eyes and the chin (0.87)
+MEDIAN_WINDOW = 0.2  # of the frames, for the apparent height
+# Eyes and shoulders are at standing height only around mid-stance: that share of the frames lies below the upper line.
 UPPER_SHARE = 0.75
 ROBUST_ROUNDS = 20
 ROBUST_TUNING = 0.02  # of the value fitted: deviations beyond this count less
@@ -66,6 +70,23 @@ class View:
         return float(self.metre_per_px.max() / self.metre_per_px.min() - 1.0)
 
 
+def apparent_height(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Nose-to-foot height of an upright person (n,), px, in every frame, smooth over the walk.
+
+    Parameters
+    ----------
+    pixels : (n, 33, 2) px, NaN where missing.
+    """
+    pair = _reference(pixels)
+    extent = pixels[:, (*HEELS, *TOES), 1].max(axis=1) - pixels[:, pair, 1].mean(axis=1)
+    known = np.flatnonzero(np.isfinite(extent))
+    if not len(known):
+        return np.full(len(pixels), np.nan)
+    half = max(1, round(MEDIAN_WINDOW * len(known) / 2.0))
+    smooth = [np.median(extent[known[max(0, i - half) : i + half + 1]]) for i in range(len(known))]
+    return np.interp(np.arange(len(pixels)), known, smooth) * NOSE_HEIGHT_SHARE / HEIGHT_SHARES[pair]
+
+
 def fit_view(pixels: NDArray[np.float64], stature: float) -> View:
     """Scale, floor and direction from the walker's own stature.
 
@@ -82,24 +103,25 @@ def fit_view(pixels: NDArray[np.float64], stature: float) -> View:
     ------
     ExoError : if head and feet are hardly ever seen, or the walker faces against the way.
     """
-    x = np.nanmean(pixels[:, HIPS, 0], axis=1)
+    pair = _reference(pixels)
+    x = pixels[:, HIPS, 0].mean(axis=1)
     feet = pixels[:, (*HEELS, *TOES)]
-    complete = np.isfinite(feet).all(axis=(1, 2)) & np.isfinite(pixels[:, EYES]).all(axis=(1, 2)) & np.isfinite(x)
+    complete = np.isfinite(feet).all(axis=(1, 2)) & np.isfinite(pixels[:, pair]).all(axis=(1, 2)) & np.isfinite(x)
     rows = np.flatnonzero(complete)
     if len(rows) < MIN_FRAMES:
         raise ExoError(
-            f"eyes and both feet of the walker are known in only {len(rows)} frames; "
+            f"head and both feet of the walker are known in only {len(rows)} frames; "
             "film with more light and nothing in front of the wearer"
         )
     lowest = feet[rows, np.argmax(feet[rows, :, 1], axis=1)]
     floor = _robust_curve(lowest[:, 0], lowest[:, 1], FLOOR_ORDER)
     floor_y = np.polyval(floor, x[rows])
-    eyes = floor_y - pixels[rows][:, EYES, 1].mean(axis=1)
-    size = _robust_curve(x[rows], eyes, 1)
-    size[-1] += np.quantile(eyes - np.polyval(size, x[rows]), UPPER_SHARE)
+    above = floor_y - pixels[rows][:, pair, 1].mean(axis=1)
+    size = _robust_curve(x[rows], above, 1)
+    size[-1] += np.quantile(above - np.polyval(size, x[rows]), UPPER_SHARE)
     known = np.isfinite(x)
     way = np.interp(np.arange(len(x)), np.flatnonzero(known), x[known])
-    eye_height = np.polyval(size, way)
+    reference_height = np.polyval(size, way)
     direction = 1 if way[-1] > way[0] else -1
     toes_ahead = direction * np.nanmedian(pixels[:, TOES, 0] - pixels[:, HEELS, 0])
     if toes_ahead < 0.0:
@@ -108,26 +130,43 @@ def fit_view(pixels: NDArray[np.float64], stature: float) -> View:
             "give a video of walking forwards"
         )
     rise = float((np.polyval(floor, way[-1]) - np.polyval(floor, way[0])) / (way[-1] - way[0]))
-    scale = EYE_HEIGHT_SHARE * stature / eye_height
+    scale = HEIGHT_SHARES[pair] * stature / reference_height
     return View(scale, tuple(float(v) for v in floor), rise, direction, "r" if direction > 0 else "l")
 
 
-def to_markers(pixels: NDArray[np.float64], time: NDArray[np.float64], view: View, stature: float) -> Markers:
+def to_markers(
+    pixels: NDArray[np.float64],
+    steady: NDArray[np.float64],
+    time: NDArray[np.float64],
+    view: View,
+    stature: float,
+    confidence: NDArray[np.float64] | None = None,
+) -> Markers:
     """Markers in OpenSim's frame (x along the walk, y up from the floor, z right), m.
 
     The way is the sum of the hip's steps in the picture, each at the scale of its
     frame, so that it does not stretch as the walker comes nearer.
+
+    Parameters
+    ----------
+    pixels : (n, 33, 2) px to be placed, NaN where missing.
+    steady : (n, 33, 2) px filled and filtered, whose hips give the way.
+    time : (n,) s.
+    confidence : (n, 33) of the landmarks.
     """
-    hip = pixels[:, HIPS].mean(axis=1)
-    step = np.diff(hip[:, 0]) * (view.metre_per_px[1:] + view.metre_per_px[:-1]) / 2.0
+    measured = steady[:, HIPS, 0].mean(axis=1)
+    known = np.isfinite(measured)
+    hip = np.interp(np.arange(len(measured)), np.flatnonzero(known), measured[known])
+    step = np.diff(hip) * (view.metre_per_px[1:] + view.metre_per_px[:-1]) / 2.0
     way = view.direction * np.concatenate([[0.0], np.cumsum(step)])
     position = np.empty((len(pixels), len(MARKERS), 3))
     for column, (name, landmark) in enumerate(MARKERS.items()):
         point = pixels[:, landmark]
-        position[:, column, 0] = way + view.direction * (point[:, 0] - hip[:, 0]) * view.metre_per_px
+        position[:, column, 0] = way + view.direction * (point[:, 0] - hip) * view.metre_per_px
         position[:, column, 1] = (np.polyval(view.floor, point[:, 0]) - point[:, 1]) * view.metre_per_px
         position[:, column, 2] = np.where(np.isfinite(point[:, 0]), depth(name) * stature, np.nan)
-    return Markers(time, tuple(MARKERS), position)
+    trust = None if confidence is None else confidence[:, list(MARKERS.values())]
+    return Markers(time, tuple(MARKERS), position, trust)
 
 
 def depth(marker: str) -> float:
@@ -146,3 +185,8 @@ def _robust_curve(x: NDArray[np.float64], y: NDArray[np.float64], order: int) ->
         coefficients = np.polyfit(x, y, order, w=np.sqrt(weight))
         weight = 1.0 / (1.0 + ((y - np.polyval(coefficients, x)) / (ROBUST_TUNING * size)) ** 2)
     return coefficients
+
+
+def _reference(pixels: NDArray[np.float64]) -> tuple[int, int]:
+    """The pair of landmarks whose standing height gives the scale: the eyes, or else the shoulders."""
+    return next((pair for pair in HEIGHT_SHARES if np.isfinite(pixels[:, pair]).any()), SHOULDERS)

@@ -31,10 +31,15 @@ class Synthetic:
 
 
 def _walker(
-    seconds: float = 4.0, direction: int = 1, px_per_m: float = 220.0, trend: float = 0.0, speed: float = SPEED
+    seconds: float = 4.0,
+    direction: int = 1,
+    px_per_m: float = 220.0,
+    trend: float = 0.0,
+    speed: float = SPEED,
+    rate_hz: float = RATE_HZ,
 ) -> Synthetic:
     """`trend` is the relative growth of the picture scale over the walk."""
-    t = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    t = np.arange(round(seconds * rate_hz)) / rate_hz
     body = np.zeros((len(t), 33, 2))
     hips, knees = {}, {}
     body[:, (11, 12)] = np.array([0.02, TRUNK])
@@ -68,7 +73,7 @@ def _walker(
 
 @pytest.fixture
 def walker() -> Callable[..., Synthetic]:
-    """Factory of synthetic walkers: walker(seconds, direction, px_per_m, trend, speed)."""
+    """Factory of synthetic walkers: walker(seconds, direction, px_per_m, trend, speed, rate_hz)."""
     return _walker
 
 

@@ -14,7 +14,7 @@ EVENT_TOLERANCE_S = 0.05
 def synthetic(walker, **options):
     landmarks = walker(**options).landmarks
     view = fit_view(landmarks, STATURE)
-    return to_markers(landmarks, np.arange(len(landmarks)) / RATE_HZ, view, STATURE)
+    return to_markers(landmarks, landmarks, np.arange(len(landmarks)) / RATE_HZ, view, STATURE)
 
 
 @pytest.mark.parametrize("direction", [1, -1])

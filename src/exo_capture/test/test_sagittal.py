@@ -10,7 +10,7 @@ RATE_HZ, STATURE, SPEED, THIGH = 30.0, 1.70, 1.2, 0.42
 
 def markers_of(landmarks):
     view = fit_view(landmarks, STATURE)
-    return view, to_markers(landmarks, np.arange(len(landmarks)) / RATE_HZ, view, STATURE)
+    return view, to_markers(landmarks, landmarks, np.arange(len(landmarks)) / RATE_HZ, view, STATURE)
 
 
 @pytest.mark.parametrize("direction, near", [(1, "r"), (-1, "l")])

@@ -1,0 +1,199 @@
+"""From one walker's landmarks in one side view to markers, events and a quality report; no pictures needed.
+
+The landmarks may come from any estimator, or from a made-up camera: repair of the
+legs, gap filling, filtering, scale from stature, events, verdict.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exo_capture.filtering import CUTOFF_HZ, fill_gaps, smooth
+from exo_capture.gait_events import GaitEvents, find_events, spatio_temporal
+from exo_capture.landmarks import BODY, LEG_L, LEG_R, LOWER_L, LOWER_R, MARKERS
+from exo_capture.leg_repair import Repair, repair_legs
+from exo_capture.quality import Quality, bone_length_cv_pct, judge
+from exo_capture.sagittal import View, apparent_height, fit_view, to_markers
+from exo_common.errors import ExoError
+from exo_common.frames import SIDES
+from exo_common.opensim_files import Markers
+
+HEIGHT_M = (1.0, 2.3)
+MAX_BREAK_S = 0.2  # a longer absence ends the usable window
+BORDER = 0.02  # of the body height: a joint this near the edge of the picture is half outside
+MIN_STRIDES = 2
+LEG_JOINTS = (*LEG_L, *LEG_R)
+FEET = (*LOWER_L[1:], *LOWER_R[1:])
+
+# How far to trust what was not plainly measured, as factors on the estimator's own confidence.
+FOOT_CONFIDENCE = 0.5  # a foot is small, blurred in swing, and its ankle angle rides on three nearby points
+MERGED_CONFIDENCE = 0.5  # both legs on one: which of them was measured is known by its motion alone
+INTERPOLATED_CONFIDENCE = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class SagittalReconstruction:
+    """A walk in metres.
+
+    Attributes
+    ----------
+    markers : repaired, short gaps filled, low-passed; OpenSim's frame, walking +x; with confidence.
+    raw : the same places repaired but neither filled nor filtered; NaN where nothing was measured.
+    pixels : (n, 33, 2) px behind `markers`.
+    window : the entries of the landmarks given that were used.
+    """
+
+    markers: Markers
+    raw: Markers
+    pixels: NDArray[np.float64]
+    window: slice
+    events: GaitEvents
+    quality: Quality
+    view: View
+
+
+def check_height(height: float) -> None:
+    """Raise ExoError unless a standing height is plausible in m."""
+    if not HEIGHT_M[0] <= height <= HEIGHT_M[1]:
+        raise ExoError(f"height {height:g} is not a person's in m; give the wearer's standing height in m, e.g. 1.72")
+
+
+def reconstruct_sagittal(
+    landmarks: NDArray[np.float64],
+    time: NDArray[np.float64],
+    size: tuple[int, int],
+    height: float,
+    *,
+    cutoff_hz: float | None = CUTOFF_HZ,
+    figures: dict[str, float] | None = None,
+) -> SagittalReconstruction:
+    """Markers, events and quality of one person who walks across a side view.
+
+    Parameters
+    ----------
+    landmarks : (n, 33, 3) px, px, confidence 0..1 in consecutive frames; NaN where a landmark or the person is
+        missing. Slots that no frame knows (e.g. eyes) are allowed; shoulders or eyes, and both legs are needed.
+    time : (n,) s, ascending, of the frames.
+    size : (width, height) of the picture, px.
+    height : the wearer's standing height, m.
+    cutoff_hz : of the zero-phase low-pass; None leaves it out.
+    figures : known from the video (e.g. of the camera's motion), to be judged with the others.
+
+    Raises
+    ------
+    ExoError : if the height is not in m, the person is never wholly in the picture, walks backwards, or too few
+        strides are complete.
+    """
+    check_height(height)
+    window = _usable_window(landmarks, time, size)
+    time = time[window]
+    rate_hz = float((len(time) - 1) / (time[-1] - time[0]))
+    seen = _inside_only(landmarks[window], size)
+    repaired, repair = repair_legs(seen[:, :, :2], apparent_height(seen[:, :, :2]), rate_hz)
+    flat, added = fill_gaps(repaired.reshape(len(seen), -1), rate_hz)
+    filled = (flat if cutoff_hz is None else smooth(flat, rate_hz, cutoff_hz)).reshape(repaired.shape)
+    interpolated = added.reshape(repaired.shape)[:, :, 0]
+    view = fit_view(filled, height)
+    confidence = _confidence(seen, repair, interpolated)
+    markers = to_markers(filled, filled, time, view, height, confidence)
+    raw = to_markers(repaired, filled, time, view, height, np.where(interpolated, 0.0, confidence))
+    events = find_events(markers)
+    _require_strides(events, markers)
+    quality = judge(
+        (figures or {}) | _figures(rate_hz, seen, repair, interpolated, markers, view),
+        {side: len(events.of(side)) for side in SIDES},
+        spatio_temporal(events),
+        {
+            "part_used": f"{time[0]:.2f}-{time[-1]:.2f} s",
+            "direction": "to the right" if view.direction > 0 else "to the left",
+            "near_leg": {"l": "left", "r": "right"}[view.near_side],
+        },
+    )
+    return SagittalReconstruction(markers, raw, filled, window, events, quality, view)
+
+
+def _known_slots(landmarks: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The slots of BODY that this source fills at all."""
+    return np.array([slot for slot in BODY if np.isfinite(landmarks[:, slot, :2]).any()], dtype=np.int64)
+
+
+def _inside(landmarks: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Frames (n,) with all known slots measured and clear of the picture's edge."""
+    slots = _known_slots(landmarks)
+    margin = BORDER * apparent_height(landmarks[:, :, :2])[:, None]
+    x, y = landmarks[:, slots, 0], landmarks[:, slots, 1]
+    return np.asarray(
+        ((x > margin) & (x < size[0] - margin) & (y > margin) & (y < size[1] - margin)).all(axis=1), dtype=bool
+    )
+
+
+def _inside_only(landmarks: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+    """Landmarks without those (NaN) that an estimator made up outside the picture."""
+    x, y = landmarks[:, :, 0], landmarks[:, :, 1]
+    outside = (x < 0.0) | (x > size[0]) | (y < 0.0) | (y > size[1])
+    return np.where(outside[:, :, None], np.nan, landmarks)
+
+
+def _usable_window(landmarks: NDArray[np.float64], time: NDArray[np.float64], size: tuple[int, int]) -> slice:
+    """The longest part in which the whole body is in the picture, short absences allowed."""
+    whole = np.flatnonzero(_inside(landmarks, size)) if len(_known_slots(landmarks)) else np.array([], dtype=int)
+    if len(whole) < MIN_STRIDES:
+        raise ExoError("the walker is never in the picture from head to foot; film from further away")
+    interval = float(np.median(np.diff(time)))
+    runs = np.split(whole, np.flatnonzero(np.diff(time[whole]) > MAX_BREAK_S + 1.5 * interval) + 1)
+    longest = max(runs, key=len)
+    if len(longest) < MIN_STRIDES:
+        raise ExoError(
+            "the walker is in the picture from head to foot for no two frames running; film from further away"
+        )
+    return slice(int(longest[0]), int(longest[-1]) + 1)
+
+
+def _confidence(seen: NDArray[np.float64], repair: Repair, interpolated: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(n, 33) trust in each landmark: the estimator's, lowered for feet, merged legs and interpolated samples."""
+    own = np.where(np.isfinite(seen[:, :, 2]), seen[:, :, 2], 1.0).clip(0.0, 1.0)
+    own[:, FEET] *= FOOT_CONFIDENCE
+    own[np.ix_(np.flatnonzero(repair.merged), np.array(LEG_JOINTS))] *= MERGED_CONFIDENCE
+    measured = np.isfinite(seen[:, :, 0]) & ~repair.rejected
+    return np.where(interpolated, INTERPOLATED_CONFIDENCE * own, np.where(measured, own, 0.0))
+
+
+def _require_strides(events: GaitEvents, markers: Markers) -> None:
+    counts = {side: len(events.of(side)) for side in SIDES}
+    if sum(counts.values()) < MIN_STRIDES or min(counts.values()) < 1:
+        raise ExoError(
+            f"only {counts['l']} complete left and {counts['r']} right stride(s) were found in the "
+            f"{markers.time[-1] - markers.time[0]:.1f} s in which the whole body is in the picture; "
+            "film at least two strides of each leg from the side"
+        )
+
+
+def _figures(
+    rate_hz: float,
+    seen: NDArray[np.float64],
+    repair: Repair,
+    interpolated: NDArray[np.bool_],
+    markers: Markers,
+    view: View,
+) -> dict[str, float]:
+    found = np.isfinite(seen[:, MARKERS["LHip"], 0])
+    bones = bone_length_cv_pct(markers)
+    return {
+        "frames_used": float(len(seen)),
+        "frame_rate_hz": rate_hz,
+        "person_found_pct": 100.0 * float(found.mean()),
+        "missed_pct": 100.0 * float(1.0 - found.mean()),
+        "legs_exchanged_frames": float(repair.exchanged.sum()),
+        "legs_exchanged_pct": 100.0 * float(repair.exchanged.mean()),
+        "legs_merged_frames": float(repair.merged.sum()),
+        "joints_rejected_pct": 100.0 * float(repair.rejected[:, LEG_JOINTS].mean()),
+        "leg_interpolated_pct": 100.0 * float(interpolated[:, LEG_JOINTS].mean()),
+        "bone_length_cv_pct": float(np.mean(list(bones.values()))),
+        **{f"bone_length_cv_{name}_pct": value for name, value in bones.items()},
+        "scale_mm_per_px": 1000.0 * float(np.median(view.metre_per_px)),
+        "scale_change_pct": 100.0 * view.scale_change,
+        "floor_slope_deg": float(np.degrees(abs(np.arctan(view.floor_slope)))),
+    }

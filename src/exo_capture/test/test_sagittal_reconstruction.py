@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from exo_capture.angles import sagittal_angles
+from exo_capture.landmarks import EYES, LEG_L, LEG_R, MARKERS, NOSE
+from exo_capture.sagittal_reconstruction import FEET, INTERPOLATED_CONFIDENCE, reconstruct_sagittal
+from exo_common.errors import ExoError
+
+STATURE, SIZE, STRIDE_S = 1.70, (1920, 1080), 1.1
+JITTER_PX = 2.0
+
+
+def seen(truth, confidence=0.9):
+    return np.dstack([truth.landmarks, np.full(truth.landmarks.shape[:2], confidence)])
+
+
+def rebuild(landmarks, rate_hz=30.0, **options):
+    return reconstruct_sagittal(landmarks, 3.0 + np.arange(len(landmarks)) / rate_hz, SIZE, STATURE, **options)
+
+
+@pytest.mark.parametrize("rate_hz", [30.0, 60.0, 100.0])
+def test_angles_at_any_frame_rate(walker, rate_hz):
+    truth = walker(seconds=5.0, rate_hz=rate_hz)
+    noise = np.random.default_rng(0).normal(0.0, JITTER_PX, truth.landmarks.shape)
+    landmarks = seen(truth)
+    landmarks[:, :, :2] += noise
+    result = rebuild(landmarks, rate_hz)
+    angles = sagittal_angles(result.markers)
+    assert all(len(result.events.of(side)) >= 2 for side in "lr")
+    for side in "lr":
+        error = np.degrees(angles[f"knee_angle_{side}"] - truth.knee[side][result.window])
+        assert np.sqrt(np.mean(error**2)) < 3.0
+
+
+def test_an_estimator_without_eyes_is_scaled_by_the_shoulders(walker):
+    with_eyes = seen(walker())
+    # The made-up walker's shoulders are put where the table has them, so that both ways must agree.
+    feet = with_eyes[:, (29, 30, 31, 32), 1].max(axis=1)
+    with_eyes[:, (11, 12), 1] = (feet - (feet - with_eyes[:, NOSE, 1]) * 0.818 / 0.936)[:, None]
+    without = with_eyes.copy()
+    without[:, [NOSE, *EYES]] = np.nan
+    scales = [np.median(rebuild(landmarks).view.metre_per_px) for landmarks in (with_eyes, without)]
+    assert scales[1] == pytest.approx(scales[0], rel=0.02)
+    assert np.isnan(rebuild(without).markers.position[:, 0]).all()
+
+
+def test_what_was_not_measured_has_low_confidence_and_is_missing_in_the_raw_markers(walker):
+    landmarks = seen(walker())
+    landmarks[50:53, LEG_L[1], :2] = np.nan
+    result = rebuild(landmarks)
+    knee, hip = list(MARKERS).index("LKnee"), list(MARKERS).index("LHip")
+    at = slice(50 - result.window.start, 53 - result.window.start)
+    assert np.isfinite(result.markers.position[at, knee]).all() and np.isnan(result.raw.position[at, knee]).all()
+    np.testing.assert_allclose(result.markers.confidence[at, knee], 0.9 * INTERPOLATED_CONFIDENCE)
+    assert (result.raw.confidence[at, knee] == 0.0).all()
+    np.testing.assert_allclose(result.markers.confidence[at, hip], 0.9)
+    feet = [i for i, slot in enumerate(MARKERS.values()) if slot in FEET]
+    assert result.markers.confidence[:, feet].max() < 0.5
+
+
+def test_without_a_filter_the_markers_are_the_raw_ones(walker):
+    result = rebuild(seen(walker()), cutoff_hz=None)
+    np.testing.assert_allclose(result.markers.position, result.raw.position)
+
+
+def test_a_walk_that_is_never_wholly_in_the_picture(walker):
+    landmarks = seen(walker())
+    landmarks[:, :, 1] += 300.0
+    with pytest.raises(ExoError, match="never in the picture from head to foot"):
+        rebuild(landmarks)
+
+
+def test_half_a_leg_is_refused_with_the_count(walker):
+    landmarks = seen(walker())
+    landmarks[:, LEG_R[1]] = np.nan
+    with pytest.raises(ExoError, match="complete left and 0 right"):
+        rebuild(landmarks)
