@@ -1,14 +1,14 @@
-"""The pose estimator behind one small face: an RGB image in, people's landmarks in pixels out."""
+"""Pose estimators behind one small face: an RGB image in, people's landmarks in pixels out."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+import threading
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,20 @@ N_LANDMARKS = 33
 MIN_CONFIDENCE = 0.3
 
 
+class PoseBackend(Protocol):
+    """What every pose estimator offers. One instance serves one thread at a time."""
+
+    def detect(self, image: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """People in one RGB image (h, w, 3): (people, 33, 3) px, px of this image, and confidence 0..1."""
+        ...
+
+    def close(self) -> None:
+        """Free what the estimator holds."""
+        ...
+
+
 class PoseEstimator:
-    """MediaPipe's pose landmarker on single images; use it as a context manager.
+    """MediaPipe's pose landmarker (lite, full or heavy) on single images; use it as a context manager.
 
     Every image is treated on its own: MediaPipe's own tracking between frames
     sticks to whichever person it found first.
@@ -40,7 +52,7 @@ class PoseEstimator:
     def __init__(self, model: Path, people: int) -> None:
         if not model.is_file():
             raise ExoError(f"the pose model {model} is missing; run 'python -m exo_capture.weights {model.parent}'")
-        with _quiet_native_logs():
+        with _QUIET:
             import mediapipe
             from mediapipe.tasks import python as tasks
             from mediapipe.tasks.python import vision
@@ -71,7 +83,7 @@ class PoseEstimator:
         """
         height, width = image.shape[:2]
         picture = self._image_of(image_format=self._srgb, data=np.ascontiguousarray(image))
-        with nullcontext() if self._settled else _quiet_native_logs():
+        with nullcontext() if self._settled else _QUIET:
             result = self._landmarker.detect(picture)
         self._settled = self._settled or bool(result.pose_landmarks)
         people = [[(p.x * width, p.y * height, p.visibility) for p in person] for person in result.pose_landmarks]
@@ -79,10 +91,10 @@ class PoseEstimator:
 
     def close(self) -> None:
         """Free the native graph."""
-        with _quiet_native_logs():
+        with _QUIET:
             self._landmarker.close()
 
-    def __enter__(self) -> PoseEstimator:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -91,16 +103,36 @@ class PoseEstimator:
         self.close()
 
 
-@contextmanager
-def _quiet_native_logs() -> Iterator[None]:
-    """Send the process's stderr to nowhere: the C++ side greets on it and offers no switch."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+class _QuietNativeLogs:
+    """Sends the process's stderr to nowhere: the C++ side greets on it and offers no switch.
+
+    The descriptor belongs to the whole process, so estimators of several threads
+    share one redirection: the first to enter makes it, the last to leave undoes it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._kept = -1
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                sys.stderr.flush()
+                self._kept = os.dup(2)
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, 2)
+                os.close(nowhere)
+            self._inside += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                os.dup2(self._kept, 2)
+                os.close(self._kept)
+
+
+_QUIET = _QuietNativeLogs()
