@@ -8,6 +8,7 @@ setup(
     description="Pixels to keypoints with quality",
     license="Apache-2.0",
     packages=find_packages(exclude=["test"]),
+    package_data={PACKAGE: ["marker_sets/*.yaml"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),

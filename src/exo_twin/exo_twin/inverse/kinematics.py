@@ -67,6 +67,7 @@ def solve_kinematics(
     output: Path,
     sagittal: bool = True,
     motion: Storage | None = None,
+    clamped: bool = True,
 ) -> Kinematics:
     """Run OpenSim's InverseKinematicsTool on every frame in which both legs are seen.
 
@@ -79,6 +80,8 @@ def solve_kinematics(
     motion : joint angles of a first pass over the same frames. The ankle's oblique axis moves the
         toes sideways by centimetres; with the motion the keypoints get the depth of the
         model in the wearer's poses, else in standing.
+    clamped : keep the leg coordinates inside the model's ranges, as a twin needs them; walkers
+        exceed a generic model's knee extension (0) and hip extension (-30 degrees).
 
     Raises
     ------
@@ -87,6 +90,9 @@ def solve_kinematics(
     model = opensim.Model(str(scaled.resolve()))
     state = model.initSystem()
     prepared = walking_forward(_usable_frames(markers))
+    if not clamped:
+        for name in LEG_COORDINATES:
+            model.updCoordinateSet().get(name).setDefaultClamped(False)
     if sagittal:
         _lock_out_of_plane(model)
         prepared = _on_model_planes(prepared, model, state, motion)

@@ -1,8 +1,9 @@
-"""The generic full-body OpenSim model, its marker set and set-up files, from the installed pose2sim wheel."""
+"""What scaling and inverse kinematics start from: a generic OpenSim model, markers on it, and what they measure."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,21 +12,38 @@ from exo_twin.opensim_runtime import opensim
 
 PACKAGE = "Pose2Sim"
 
+# Measured segment -> (marker pairs, left and right together; OpenSim bodies it scales, sides stripped).
+# A pair is two names; "a+b" is the midpoint of two markers.
+Segments = Mapping[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...]]]
+KEYPOINT_SEGMENTS: Segments = {
+    "trunk": (
+        (("LHip+RHip", "LShoulder+RShoulder"),),
+        ("torso", "lumbar1", "lumbar2", "lumbar3", "lumbar4", "lumbar5", "Abdomen"),
+    ),
+    "thigh": ((("LHip", "LKnee"), ("RHip", "RKnee")), ("femur", "patella")),
+    "shank": ((("LKnee", "LAnkle"), ("RKnee", "RAnkle")), ("tibia",)),
+    "foot": ((("LHeel", "LBigToe"), ("RHeel", "RBigToe")), ("talus", "calcn", "toes")),
+    "upper_arm": ((("LShoulder", "LElbow"), ("RShoulder", "RElbow")), ("humerus",)),
+    "forearm": ((("LElbow", "LWrist"), ("RElbow", "RWrist")), ("ulna", "radius", "hand")),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class GenericModel:
-    """What scaling and inverse kinematics start from.
+    """A generic model and how a recording's markers or keypoints relate to it.
 
     Attributes
     ----------
     model : the unscaled .osim with muscles.
     markers : marker set (.xml) of the keypoints on the model.
     ik_setup : inverse-kinematics set-up (.xml); only its marker weights are used.
+    segments : which distances scale which bodies; needs "trunk", "thigh" and "shank".
     """
 
     model: Path
     markers: Path
     ik_setup: Path
+    segments: Segments = dataclasses.field(default_factory=lambda: KEYPOINT_SEGMENTS)
 
 
 def blazepose_model() -> GenericModel:

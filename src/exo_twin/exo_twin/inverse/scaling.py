@@ -19,20 +19,7 @@ from exo_twin.opensim_runtime import opensim
 
 FloatArray = NDArray[np.float64]
 
-# Measured segment -> (keypoint pairs, left and right together; OpenSim bodies it scales, sides stripped).
-# A pair of two names each is the distance between the pairs' midpoints.
-PAIRS: dict[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...]]] = {
-    "trunk": (
-        (("LHip+RHip", "LShoulder+RShoulder"),),
-        ("torso", "lumbar1", "lumbar2", "lumbar3", "lumbar4", "lumbar5", "Abdomen"),
-    ),
-    "thigh": ((("LHip", "LKnee"), ("RHip", "RKnee")), ("femur", "patella")),
-    "shank": ((("LKnee", "LAnkle"), ("RKnee", "RAnkle")), ("tibia",)),
-    "foot": ((("LHeel", "LBigToe"), ("RHeel", "RBigToe")), ("talus", "calcn", "toes")),
-    "upper_arm": ((("LShoulder", "LElbow"), ("RShoulder", "RElbow")), ("humerus",)),
-    "forearm": ((("LElbow", "LWrist"), ("RElbow", "RWrist")), ("ulna", "radius", "hand")),
-}
-# Bodies without a length of their own in a side view take the mean factor of these segments.
+# Bodies without a length of their own take the mean factor of these segments.
 OVERALL = ("trunk", "thigh", "shank")
 REQUIRED = (
     "LShoulder",
@@ -92,6 +79,7 @@ def scale_model(
     output: Path,
     sagittal: bool = True,
     motion: Storage | None = None,
+    min_frames: int = MIN_FRAMES,
 ) -> Scaling:
     """Scale the generic model to the wearer with OpenSim's ScaleTool.
 
@@ -110,6 +98,7 @@ def scale_model(
     motion : the recording's joint angles from a first pass. Keypoints are not joint centres, so
         their distances depend on the pose: with the motion the model's are taken in the
         wearer's poses, else in standing (1-2 degrees of constant joint angle error).
+    min_frames : in which a keypoint must be seen; 1 for the markers of a static trial.
 
     Raises
     ------
@@ -117,7 +106,7 @@ def scale_model(
         that fit neither a human nor this height.
     """
     _check_wearer(height, mass)
-    _check_markers(markers)
+    _check_markers(markers, min_frames)
     model = opensim.Model(str(generic.model))
     model.updateMarkerSet(opensim.MarkerSet(str(generic.markers)))
     for name, angle in ARMS_DOWN.items():
@@ -125,13 +114,13 @@ def scale_model(
     state = model.initSystem()
     generic_mass = model.getTotalMass(state)
     on_model = model_markers(model, state, motion, POSES)
-    measured = {name: _length(markers, pairs, sagittal) for name, (pairs, _) in PAIRS.items()}
+    measured = {name: _length(markers, pairs, sagittal, min_frames) for name, (pairs, _) in generic.segments.items()}
     lengths, factors = {}, {}
-    for name, (pairs, _) in PAIRS.items():
+    for name, (pairs, _) in generic.segments.items():
         if measured[name] is None:
             continue
         length, spread = measured[name] or (0.0, 0.0)
-        reference = _length(on_model, pairs, sagittal, frames=1)
+        reference = _length(on_model, pairs, sagittal, 1)
         assert reference is not None
         factors[name] = length / reference[0]
         lengths[name] = {
@@ -143,7 +132,7 @@ def scale_model(
     overall = float(np.mean([factors[name] for name in OVERALL if name in factors]))
     by_body = {body.getName(): overall for body in model.getBodySet()}
     for name, factor in factors.items():
-        for stem in PAIRS[name][1]:
+        for stem in generic.segments[name][1]:
             for body in (stem, f"{stem}_l", f"{stem}_r"):
                 if body in by_body:
                     by_body[body] = factor
@@ -159,7 +148,7 @@ def _check_wearer(height: float, mass: float) -> None:
         raise ExoError(f"wearer mass {mass} is not a mass in kg (15-250); correct session.yaml")
 
 
-def _check_markers(markers: Markers) -> None:
+def _check_markers(markers: Markers, min_frames: int) -> None:
     missing = [name for name in REQUIRED if name not in markers.names]
     if missing:
         raise ExoError(
@@ -168,9 +157,9 @@ def _check_markers(markers: Markers) -> None:
         )
     for name in REQUIRED:
         seen = int(np.isfinite(markers.position[:, markers.names.index(name)]).all(axis=1).sum())
-        if seen < MIN_FRAMES:
+        if seen < min_frames:
             raise ExoError(
-                f"keypoint '{name}' is visible in {seen} frames, {MIN_FRAMES} are needed; film the whole leg"
+                f"keypoint '{name}' is visible in {seen} frames, {min_frames} are needed; film the whole leg"
             )
 
 
@@ -200,7 +189,7 @@ def model_markers(model: Any, state: Any, motion: Storage | None, frames: int | 
 
 
 def _length(
-    markers: Markers, pairs: tuple[tuple[str, str], ...], sagittal: bool, frames: int = MIN_FRAMES
+    markers: Markers, pairs: tuple[tuple[str, str], ...], sagittal: bool, frames: int
 ) -> tuple[float, float] | None:
     """Median distance and its robust spread over frames and sides, m; None if hardly ever visible."""
     distances = []

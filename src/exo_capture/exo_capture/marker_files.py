@@ -1,0 +1,250 @@
+"""Recordings of a motion-capture lab: markers, force plates, EMG, foot events and the subject, from C3D or TRC files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exo_common.errors import ExoError
+from exo_common.opensim_files import UNITS_TO_M, Markers, read_trc
+
+FloatArray = NDArray[np.float64]
+
+FORCE_UNITS = {"N": 1.0}
+MOMENT_UNITS = {"Nm": 1.0, "N.m": 1.0, "Nmm": 1e-3, "N.mm": 1e-3}
+MASS_UNITS = {"kg": 1.0, "g": 1e-3, "lb": 0.45359237}
+VOLT_UNITS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "µV": 1e-6}
+# What people call the same thing in the SUBJECT group.
+SUBJECT_NAMES = {
+    "age": ("age",),
+    "sex": ("gender", "sex"),
+    "mass": ("weight", "mass", "bodymass"),
+    "height": ("height", "stature"),
+    "leg_length_l": ("l_leglength", "leftleglength", "leg_length_l"),
+    "leg_length_r": ("r_leglength", "rightleglength", "leg_length_r"),
+}
+LOADED_N = 20.0  # vertical force below which a plate's centre of pressure means nothing
+
+
+@dataclasses.dataclass(frozen=True)
+class Analog:
+    """Surface EMG: `values` (n, k) V, sampled at `rate_hz` from the first marker frame on."""
+
+    names: tuple[str, ...]
+    rate_hz: float
+    values: FloatArray
+
+
+@dataclasses.dataclass(frozen=True)
+class ForcePlate:
+    """One plate, in the frame of the markers, at `rate_hz` from the first marker frame on.
+
+    Attributes
+    ----------
+    reaction : (n, 3) N, of the ground on the foot.
+    centre_of_pressure : (n, 3) m; NaN while unloaded.
+    free_moment : (n, 3) Nm, about the centre of pressure.
+    """
+
+    rate_hz: float
+    reaction: FloatArray
+    centre_of_pressure: FloatArray
+    free_moment: FloatArray
+
+
+@dataclasses.dataclass(frozen=True)
+class FootEvent:
+    """`kind` "strike" or "off" of the foot of `side` "l" or "r" at `time` s on the markers' clock."""
+
+    side: str
+    kind: str
+    time: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What the file says about the person; None where it is silent. m, kg, years."""
+
+    mass: float | None = None
+    height: float | None = None
+    age: float | None = None
+    sex: str | None = None
+    leg_length_l: float | None = None
+    leg_length_r: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """One marker recording.
+
+    Attributes
+    ----------
+    markers : trajectories, m, NaN where a marker is missing; in the lab's frame as
+        read, in OpenSim's after `marker_frame.to_opensim`.
+    emg, plates, events, subject : None or empty where the file has none.
+    notes : what was detected, turned or mended, in sentences.
+    """
+
+    markers: Markers
+    emg: Analog | None = None
+    plates: tuple[ForcePlate, ...] = ()
+    events: tuple[FootEvent, ...] = ()
+    subject: Subject = Subject()
+    notes: tuple[str, ...] = ()
+
+
+def read_recording(path: Path) -> Recording:
+    """Read a C3D or TRC file, in the lab's own frame.
+
+    Raises
+    ------
+    ExoError : if the file is missing, damaged, empty or in unknown units.
+    """
+    suffix = path.suffix.lower()
+    if not path.is_file():
+        raise ExoError(f"{path} does not exist; check the file name")
+    if suffix == ".trc":
+        return Recording(read_trc(path))
+    if suffix == ".c3d":
+        return _read_c3d(path)
+    raise ExoError(f"{path} is neither a C3D nor a TRC file; export the markers as one of them")
+
+
+def _read_c3d(path: Path) -> Recording:
+    import ezc3d
+
+    try:
+        content = ezc3d.c3d(str(path), extract_forceplat_data=True)
+        parameters, data = content["parameters"], content["data"]
+        points = np.asarray(data["points"][:3], dtype=float)
+        residual = np.asarray(data["meta_points"]["residuals"][0])
+        labels = tuple(name.strip() for name in _text(parameters, "POINT", "LABELS"))
+        rate = float(_values(parameters, "POINT", "RATE")[0])
+        units = (_text(parameters, "POINT", "UNITS") or ("mm",))[0].strip()
+    except (RuntimeError, ValueError, KeyError, IndexError, OSError, MemoryError) as error:
+        raise ExoError(f"{path} is not a whole C3D file ({_first_line(error)}); copy or export it again") from None
+    if points.shape[1] == 0 or points.shape[2] == 0:
+        raise ExoError(f"{path} holds no marker trajectories; export the labelled markers, not only analog data")
+    if units not in UNITS_TO_M:
+        raise ExoError(f"{path} has its points in '{units}'; export them in mm or m")
+    if not rate > 0.0:
+        raise ExoError(f"{path} states no frame rate; export it again with POINT:RATE")
+    declared = _declared_frames(parameters)
+    if declared is not None and points.shape[2] < declared:
+        raise ExoError(f"{path} is truncated: {points.shape[2]} of {declared} frames are there; copy it again")
+    position = UNITS_TO_M[units] * points.transpose(2, 1, 0)
+    position[(residual.T < 0.0) | (position == 0.0).all(axis=2)] = np.nan
+    if not np.isfinite(position).any():
+        raise ExoError(f"{path} holds no visible marker; label and reconstruct the trajectories before export")
+    start = _first_frame(content) / rate
+    markers = Markers(np.arange(position.shape[0]) / rate, labels[: position.shape[1]], position)
+    analog_rate = float(_values(parameters, "ANALOG", "RATE", [0.0])[0])
+    return Recording(
+        markers,
+        _emg(parameters, np.asarray(data["analogs"][0], dtype=float), analog_rate),
+        tuple(_plate(plate, analog_rate or rate) for plate in data.get("platform", ())),
+        _events(parameters, start),
+        _subject(parameters, path),
+    )
+
+
+def _plate(plate: Mapping[str, Any], rate: float) -> ForcePlate:
+    for key, known in (("unit_force", FORCE_UNITS), ("unit_moment", MOMENT_UNITS), ("unit_position", UNITS_TO_M)):
+        if plate[key] not in known:
+            raise ExoError(f"a force plate is in '{plate[key]}'; export forces in N, moments in Nm or Nmm")
+    length = UNITS_TO_M[plate["unit_position"]]
+    force = FORCE_UNITS[plate["unit_force"]] * np.asarray(plate["force"], dtype=float).T
+    pressure = length * np.asarray(plate["center_of_pressure"], dtype=float).T
+    pressure[np.linalg.norm(force, axis=1) < LOADED_N] = np.nan
+    return ForcePlate(
+        rate, force, pressure, MOMENT_UNITS[plate["unit_moment"]] * np.asarray(plate["Tz"], dtype=float).T
+    )
+
+
+def _emg(parameters: Mapping[str, Any], values: FloatArray, rate: float) -> Analog | None:
+    """Channels in volts; force plates' channels are in N and Nm."""
+    names, units = _text(parameters, "ANALOG", "LABELS"), _text(parameters, "ANALOG", "UNITS")
+    chosen = [i for i, unit in enumerate(units[: len(values)]) if unit.strip() in VOLT_UNITS]
+    if not chosen or not rate > 0.0:
+        return None
+    scale = np.array([VOLT_UNITS[units[i].strip()] for i in chosen])
+    return Analog(tuple(names[i].strip() for i in chosen), rate, scale * values[chosen].T)
+
+
+def _events(parameters: Mapping[str, Any], start: float) -> tuple[FootEvent, ...]:
+    """Foot strikes and offs; their times count from frame 0 of the original recording, `start` s before ours."""
+    times = np.atleast_2d(_values(parameters, "EVENT", "TIMES", np.zeros((2, 0))))
+    found = []
+    for (minutes, seconds), context, label in zip(
+        times.T, _text(parameters, "EVENT", "CONTEXTS"), _text(parameters, "EVENT", "LABELS"), strict=False
+    ):
+        side, kind = context.strip().lower()[:1], label.strip().lower()
+        if side in ("l", "r") and "foot" in kind and ("strike" in kind or "off" in kind):
+            time = 60.0 * float(minutes) + float(seconds) - start
+            found.append(FootEvent(side, "strike" if "strike" in kind else "off", time))
+    return tuple(sorted(found, key=lambda event: event.time))
+
+
+def _subject(parameters: Mapping[str, Any], path: Path) -> Subject:
+    labels = [label.strip().lower() for label in _text(parameters, "SUBJECT", "LABELS")]
+    units = [unit.strip() for unit in _text(parameters, "SUBJECT", "UNITS")]
+    values = np.ravel(_values(parameters, "SUBJECT", "VALUES", []))
+    said: dict[str, Any] = {}
+    for key, names in SUBJECT_NAMES.items():
+        at = next((labels.index(name) for name in names if name in labels), None)
+        if at is None or at >= len(values) or not np.isfinite(values[at]):
+            continue
+        unit = units[at] if at < len(units) else ""
+        value = float(values[at])
+        if key == "sex":
+            said[key] = {0: "woman", 1: "man"}.get(round(value)) if "0: woman" in unit else None
+        elif key == "age":
+            said[key] = value
+        else:
+            known = MASS_UNITS if key == "mass" else UNITS_TO_M
+            if unit not in known:
+                raise ExoError(f"{path} gives the subject's {key.replace('_', ' ')} in '{unit}'; use kg, m, cm or mm")
+            said[key] = round(known[unit] * value, 4)
+    return Subject(**said)
+
+
+def _declared_frames(parameters: Mapping[str, Any]) -> int | None:
+    """Frames that the TRIAL or POINT group promises."""
+    first, last = (_values(parameters, "TRIAL", f"ACTUAL_{end}_FIELD", []) for end in ("START", "END"))
+    if len(first) and len(last):
+        # Each field is a 32-bit number in two 16-bit words, the low one first.
+        low = [int(np.uint16(np.ravel(field)[0])) for field in (first, last)]
+        return low[1] - low[0] + 1 if low[1] >= low[0] else None
+    return None
+
+
+def _first_frame(content: Mapping[str, Any]) -> int:
+    return int(content["header"]["points"]["first_frame"])
+
+
+def _values(parameters: Mapping[str, Any], group: str, name: str, otherwise: Any = None) -> Any:
+    if group not in parameters or name not in parameters[group]:
+        if otherwise is None:
+            raise KeyError(f"{group}:{name} is missing")
+        return otherwise
+    return parameters[group][name]["value"]
+
+
+def _text(parameters: Mapping[str, Any], group: str, name: str) -> Sequence[str]:
+    """A text parameter with its continuations (LABELS, LABELS2, ...)."""
+    found: list[str] = list(_values(parameters, group, name, []))
+    number = 2
+    while group in parameters and f"{name}{number}" in parameters[group]:
+        found += list(parameters[group][f"{name}{number}"]["value"])
+        number += 1
+    return found
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,180 @@
+"""Skin markers on any generic OpenSim model: put there by a marker-set map, then moved to where the wearer has them."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exo_capture.marker_set import MarkerSet
+from exo_common.errors import ExoError
+from exo_common.frames import SIDES
+from exo_common.opensim_files import Markers, Storage
+from exo_twin.forward.compiler.skeleton import set_pose
+from exo_twin.inverse.kinematics import solve_kinematics
+from exo_twin.inverse.models import GenericModel
+from exo_twin.opensim_runtime import opensim
+
+FloatArray = NDArray[np.float64]
+
+# Keypoint -> the body whose origin it is (sides stripped): OpenSim's bodies start at their proximal joint.
+JOINT_CENTRES = {
+    "Hip": "femur",
+    "Knee": "tibia",
+    "Ankle": "talus",
+    "Shoulder": "humerus",
+    "Elbow": "ulna",
+    "Wrist": "hand",
+}
+POSES = 20  # of a recording, spread over it, in which markers are placed
+
+
+def marker_model(model: Path, marker_set: MarkerSet, folder: Path) -> GenericModel:
+    """Equip a generic model with the markers of a set and with keypoints at its own joint centres.
+
+    Parameters
+    ----------
+    model : any .osim with the Rajagopal family's bodies and coordinates (LaiUhlrich2022, Rajagopal2016, ...).
+    marker_set : its rough locations are taken as they are, scaled later with the bodies.
+    folder : where the marker and weight files are written.
+
+    Raises
+    ------
+    ExoError : if the model cannot be read or lacks a body of the map.
+    """
+    loaded = load_model(model)
+    loaded.initSystem()
+    bodies = {body.getName() for body in loaded.getBodySet()}
+    markers, tool = opensim.MarkerSet(), opensim.InverseKinematicsTool()
+    for name, place in marker_set.markers.items():
+        if place.body not in bodies:
+            raise ExoError(
+                f"{model} has no body '{place.body}' for marker {name}; choose a model of the Rajagopal family"
+            )
+        markers.cloneAndAppend(_marker(name, place.body, place.location or (0.0, 0.0, 0.0), place.location is None))
+        task = opensim.IKMarkerTask()
+        task.setName(name)
+        task.setWeight(place.weight)
+        tool.getIKTaskSet().cloneAndAppend(task)
+    for joint, stem in JOINT_CENTRES.items():
+        for side in SIDES:
+            body = f"{stem}_{side}"
+            if body in bodies:
+                markers.cloneAndAppend(_marker(f"{side.upper()}{joint}", body, (0.0, 0.0, 0.0), False))
+    found = GenericModel(model, folder / "marker_set.xml", folder / "marker_weights.xml", marker_set.scaling)
+    if not (markers.printToXML(str(found.markers)) and tool.printToXML(str(found.ik_setup))):
+        raise ExoError(f"{folder} could not be written; free disk space or mend the rights")
+    return found
+
+
+def load_model(path: Path) -> Any:
+    """An OpenSim model.
+
+    Raises
+    ------
+    ExoError : if the file is missing or no model.
+    """
+    if not path.is_file():
+        raise ExoError(f"the OpenSim model {path} does not exist; check the file name")
+    try:
+        return opensim.Model(str(path.resolve()))
+    except RuntimeError as error:
+        raise ExoError(
+            f"{path} is not an OpenSim model ({str(error).strip().splitlines()[0]}); export it again"
+        ) from None
+
+
+def place_markers(
+    scaled: Path, generic: GenericModel, marker_set: MarkerSet, recording: Markers, static: bool
+) -> float:
+    """Move the markers of a scaled model to where the wearer has them; overwrites `scaled`.
+
+    The model is posed on the landmarks whose location the map knows (inverse
+    kinematics); every other marker goes to its mean measured place on its body.
+    In a static trial the landmarks themselves are moved too.
+
+    Parameters
+    ----------
+    recording : markers and keypoints (MarkerSet.with_keypoints) in OpenSim's frame, m.
+    static : the recording is a quiet stance made for this; else only markers without a location are placed.
+
+    Returns
+    -------
+    RMS distance of the landmarks from the scaled generic model, m: how far the map was off.
+    """
+    known = {name for name, place in marker_set.markers.items() if place.location is not None and place.weight > 0.0}
+    chosen = [i for i, name in enumerate(recording.names) if name in known or name not in marker_set.markers]
+    landmarks = Markers(recording.time, tuple(recording.names[i] for i in chosen), recording.position[:, chosen])
+    with tempfile.TemporaryDirectory(prefix="exo_place_") as scratch:
+        posed = solve_kinematics(_lasting(landmarks), scaled, generic, Path(scratch) / "pose.mot", sagittal=False)
+    model = load_model(scaled)
+    state = model.initSystem()
+    locations = _measured_locations(model, state, posed.coordinates, recording)
+    for name, location in locations.items():
+        if name in marker_set.markers and (static or marker_set.markers[name].location is None):
+            model.updMarkerSet().get(name).set_location(opensim.Vec3(*location))
+    if not model.printToXML(str(scaled)):
+        raise ExoError(f"{scaled} could not be written; free disk space or choose another folder")
+    return float(np.sqrt(np.mean(posed.marker_rms**2)))
+
+
+def _lasting(markers: Markers) -> Markers:
+    """At least two frames, as OpenSim's tool needs: a single one is held for 10 ms."""
+    if len(markers.time) > 1:
+        rows = np.unique(np.linspace(0, len(markers.time) - 1, POSES).round().astype(int))
+        return Markers(markers.time[rows], markers.names, markers.position[rows])
+    return Markers(
+        np.append(markers.time, markers.time[0] + 0.01), markers.names, np.repeat(markers.position, 2, axis=0)
+    )
+
+
+def _measured_locations(model: Any, state: Any, poses: Storage, recording: Markers) -> dict[str, FloatArray]:
+    """Mean place of every visible marker on its body over the poses, m in the body's frame."""
+    found: dict[str, list[FloatArray]] = {}
+    for row in range(len(poses.time)):
+        set_pose(model, state, pose_at(model, poses, row))
+        frame = recording.position[int(np.argmin(np.abs(recording.time - poses.time[row])))]
+        for i, name in enumerate(recording.names):
+            if model.getMarkerSet().contains(name) and np.isfinite(frame[i]).all():
+                body = model.getMarkerSet().get(name).getParentFrame()
+                found.setdefault(name, []).append(_into(body, state, frame[i]))
+    return {name: np.mean(places, axis=0) for name, places in found.items()}
+
+
+def pose_at(model: Any, table: Storage, row: int) -> dict[str, float]:
+    """Coordinates of one row, rad and m."""
+    unit = np.deg2rad(1.0) if table.in_degrees else 1.0
+    pose = {}
+    for coordinate in model.getCoordinateSet():
+        name = coordinate.getName()
+        if name in table.columns:
+            turns = coordinate.getMotionType() == opensim.Coordinate.Rotational
+            pose[name] = float((unit if turns else 1.0) * table.values[row, table.columns.index(name)])
+    return pose
+
+
+def body_pose(body: Any, state: Any) -> tuple[FloatArray, FloatArray]:
+    """Rotation (3, 3), body to ground, and origin (3,), m, of a body in a realised state."""
+    transform = body.getTransformInGround(state)
+    turn, origin = transform.R(), transform.p()
+    return (
+        np.array([[turn.get(i, j) for j in range(3)] for i in range(3)]),
+        np.array([origin.get(i) for i in range(3)]),
+    )
+
+
+def _into(body: Any, state: Any, point: FloatArray) -> FloatArray:
+    rotation, origin = body_pose(body, state)
+    return np.asarray(rotation.T @ (point - origin))
+
+
+def _marker(name: str, body: str, location: tuple[float, float, float], movable: bool) -> Any:
+    marker = opensim.Marker()
+    marker.setName(name)
+    marker.setParentFrameName(f"/bodyset/{body}")
+    marker.set_location(opensim.Vec3(*location))
+    marker.set_fixed(not movable)
+    return marker
