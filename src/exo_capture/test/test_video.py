@@ -141,8 +141,8 @@ class Brightness:
         self.closed = False
 
     def detect(self, image):
-        # The codec's conversion to YUV and back darkens this grey by 2.7.
-        level = round((float(image.mean()) + 2.7) / 4.0)
+        # The codec's conversion to YUV and back darkens this grey by 2 to 3.
+        level = round((float(np.median(image)) + 2.5) / 4.0)
         return np.full((level % 2, 33, 3), float(level))
 
     def close(self):
