@@ -1,4 +1,4 @@
-"""From the lab's frame to OpenSim's: up is +y, the walk (or, standing, the gaze) is along +x; labels checked on the way."""
+"""From the lab's frame to OpenSim's: up is +y, the walk (or, standing, the gaze) is along +x; labels are checked."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exo_capture.marker_files import ForcePlate, Recording
+from exo_capture.marker_labels import mend_exchanged, refuse_exchanged_sides
 from exo_capture.marker_set import MarkerSet
 from exo_common.errors import ExoError
 from exo_common.opensim_files import Markers
@@ -17,37 +18,37 @@ FloatArray = NDArray[np.float64]
 PERSON_M = (0.7, 2.6)  # from the lowest to the highest marker of a standing or walking person
 UPRIGHT_COSINE = 0.9  # between the ankles-to-pelvis line and the nearest axis of the lab
 WALK_M = 0.5  # a pelvis that travels less stands
-AGREE_COSINE = 0.5  # below it two estimates of the direction contradict each other
 
 
 def to_opensim(recording: Recording, marker_set: MarkerSet) -> Recording:
-    """Turn a recording into OpenSim's frame, m; its notes say what was found.
+    """Turn a recording into OpenSim's frame, m, and mend exchanged labels; its notes say what was found.
 
     Up is the lab axis nearest to the line from the ankles to the pelvis. Ahead is
     where the pelvis travels or, if it travels less than 0.5 m, where the feet point.
 
     Raises
     ------
-    ExoError : for wrong units, nobody upright, or left and right labels exchanged.
+    ExoError : for a missing marker, wrong units, nobody upright, a walk backwards, or left and right exchanged.
     """
-    at = {name: recording.markers.position[:, i] for i, name in enumerate(recording.markers.names)}
-    missing = [name for name in marker_set.used() if name not in at]
+    markers = recording.markers
+    missing = [name for name in marker_set.used() if name not in markers.names]
     if missing:
-        raise ExoError(f"marker {', '.join(missing[:6])} of the set {marker_set.name} is missing; label it")
-    up, axis = _up(at, marker_set)
-    _check_size(recording.markers, up)
-    pelvis = _centre(at, tuple(marker_set.pelvis.values()))
-    feet = _horizontal(_feet(at, marker_set), up)
-    travel = _horizontal(_travel(pelvis), up)
+        raise ExoError(
+            f"marker {', '.join(missing[:6])} of the set {marker_set.name} is missing; "
+            "label it or write a map without it"
+        )
+    up, axis = _up(markers, marker_set)
+    _check_size(markers, up)
+    feet = _unit(_horizontal(_feet(markers, marker_set), up))
+    travel = _horizontal(_travel(markers, marker_set), up)
     walks = float(np.linalg.norm(travel)) > WALK_M
-    ahead = _unit(travel) if walks else _unit(feet)
-    right = np.cross(ahead, up)
-    _check_labels(at, marker_set, _unit(feet), np.cross(_unit(feet), up))
-    rotation = np.array([ahead, up, right])
-    notes = [f"the lab's {axis} is up", _walk_note(ahead, walks)]
-    if walks and float(ahead @ _unit(feet)) < -AGREE_COSINE:
-        notes.append("the person walks backwards")
-    markers = dataclasses.replace(recording.markers, position=recording.markers.position @ rotation.T)
+    ahead = _unit(travel) if walks else feet
+    if float(ahead @ feet) < 0.0:
+        raise ExoError("the feet point against the walk: heel and toe labels are exchanged or the person walks backwards")
+    rotation = np.array([ahead, up, np.cross(ahead, up)])
+    markers = dataclasses.replace(markers, position=markers.position @ rotation.T)
+    refuse_exchanged_sides(markers, marker_set)
+    markers, mended = mend_exchanged(markers, marker_set)
     plates = tuple(
         ForcePlate(
             plate.rate_hz,
@@ -57,81 +58,73 @@ def to_opensim(recording: Recording, marker_set: MarkerSet) -> Recording:
         )
         for plate in recording.plates
     )
-    return dataclasses.replace(recording, markers=markers, plates=plates, notes=(*recording.notes, *notes))
+    notes = (*recording.notes, f"the lab's {axis} is up", _direction(ahead, walks), *mended)
+    return dataclasses.replace(recording, markers=markers, plates=plates, notes=notes)
 
 
 def travels(markers: Markers, marker_set: MarkerSet) -> bool:
-    """Whether the person walks rather than stands (any frame of reference)."""
-    at = {name: markers.position[:, i] for i, name in enumerate(markers.names)}
-    return bool(np.linalg.norm(_travel(_centre(at, tuple(marker_set.pelvis.values())))) > WALK_M)
+    """Whether the person walks rather than stands, in any frame."""
+    return bool(np.linalg.norm(_travel(markers, marker_set)) > WALK_M)
 
 
-def _up(at: dict[str, FloatArray], marker_set: MarkerSet) -> tuple[FloatArray, str]:
-    ankles = [marker for name in ("LAnkle", "RAnkle") for marker in marker_set.keypoints[name].midpoint]
-    rise = np.nanmean(_centre(at, tuple(marker_set.pelvis.values())) - _centre(at, tuple(ankles)), axis=0)
-    if not np.isfinite(rise).all():
+def _up(markers: Markers, marker_set: MarkerSet) -> tuple[FloatArray, str]:
+    ankles = tuple(marker for side in ("L", "R") for marker in marker_set.keypoints[f"{side}Ankle"].midpoint)
+    rise = _pelvis(markers, marker_set) - _centre(markers, ankles)
+    if not np.isfinite(rise).any():
         raise ExoError("no frame shows the pelvis and both ankles together; fill the gaps before export")
-    rise = _unit(rise)
-    index = int(np.argmax(np.abs(rise)))
-    if abs(rise[index]) < UPRIGHT_COSINE:
+    line = _unit(np.nanmean(rise, axis=0))
+    index = int(np.argmax(np.abs(line)))
+    if abs(line[index]) < UPRIGHT_COSINE:
         raise ExoError("the pelvis is not above the ankles along any axis of the lab; record a person standing upright")
     up = np.zeros(3)
-    up[index] = np.sign(rise[index])
-    return up, ("-" if up[index] < 0 else "") + "XYZ"[index]
+    up[index] = np.sign(line[index])
+    return up, ("-" if up[index] < 0 else "+") + "XYZ"[index]
 
 
 def _check_size(markers: Markers, up: FloatArray) -> None:
-    height = float(np.nanmedian(np.ptp(_filled(markers.position @ up), axis=1)))
+    heights = markers.position @ up
+    rows = np.isfinite(heights).any(axis=1)
+    height = float(np.median(np.nanmax(heights[rows], axis=1) - np.nanmin(heights[rows], axis=1)))
     if not PERSON_M[0] <= height <= PERSON_M[1]:
         raise ExoError(
-            f"the markers span {height:.3g} m from the lowest to the highest, no person does; "
-            "the file's length unit is wrong (mm and m exchanged?)"
+            f"the person is {height:.3g} m tall from the lowest to the highest marker; "
+            "the file names the wrong unit of length (m and mm exchanged?): correct POINT:UNITS"
         )
 
 
-def _filled(heights: FloatArray) -> FloatArray:
-    """Gaps (n, k) take the frame's median, so that they do not widen its span."""
-    return np.where(np.isfinite(heights), heights, np.nanmedian(heights, axis=1, keepdims=True))
-
-
-def _feet(at: dict[str, FloatArray], marker_set: MarkerSet) -> FloatArray:
-    """Mean direction from heels to toes."""
-    toes = [m for side in ("L", "R") for m in marker_set.keypoints[f"{side}BigToe"].midpoint]
-    heels = [m for side in ("L", "R") for m in marker_set.keypoints[f"{side}Heel"].midpoint]
-    return np.asarray(np.nanmean(_centre(at, tuple(toes)) - _centre(at, tuple(heels)), axis=0))
-
-
-def _check_labels(at: dict[str, FloatArray], marker_set: MarkerSet, ahead: FloatArray, right: FloatArray) -> None:
-    """Left and right of pelvis and legs, against the side that the feet's direction gives them."""
-    pairs = {"pelvis": ((marker_set.pelvis["asis_l"],), (marker_set.pelvis["asis_r"],))}
-    for joint in ("Knee", "Ankle", "Heel", "Shoulder"):
-        left, right_rule = (marker_set.keypoints.get(f"{side}{joint}") for side in ("L", "R"))
-        if left and right_rule and all(name in at for name in (*left.midpoint, *right_rule.midpoint)):
-            pairs[joint.lower()] = (left.midpoint, right_rule.midpoint)
-    exchanged = [
-        part
-        for part, (left_names, right_names) in pairs.items()
-        if float(np.nanmean((_centre(at, right_names) - _centre(at, left_names)) @ right)) < 0.0
+def _feet(markers: Markers, marker_set: MarkerSet) -> FloatArray:
+    """Mean direction from heels to toes, over both feet."""
+    steps = [
+        _centre(markers, marker_set.keypoints[f"{side}BigToe"].midpoint)
+        - _centre(markers, marker_set.keypoints[f"{side}Heel"].midpoint)
+        for side in ("L", "R")
     ]
-    if exchanged:
-        what = "all markers" if len(exchanged) == len(pairs) else ", ".join(exchanged)
-        raise ExoError(f"left and right are exchanged at {what} (the feet tell ahead from behind); relabel the markers")
+    together = np.concatenate(steps)
+    if not np.isfinite(together).any():
+        raise ExoError("no frame shows heel and toe of a foot together; fill the gaps before export")
+    return np.asarray(np.nanmean(together, axis=0))
 
 
-def _walk_note(ahead: FloatArray, walks: bool) -> str:
+def _travel(markers: Markers, marker_set: MarkerSet) -> FloatArray:
+    """Way of the pelvis from the first to the last frame in which it is seen, m."""
+    pelvis = _pelvis(markers, marker_set)
+    seen = np.flatnonzero(np.isfinite(pelvis).all(axis=1))
+    return np.asarray(pelvis[seen[-1]] - pelvis[seen[0]]) if len(seen) else np.zeros(3)
+
+
+def _direction(ahead: FloatArray, walks: bool) -> str:
     index = int(np.argmax(np.abs(ahead)))
     axis = ("-" if ahead[index] < 0 else "+") + "XYZ"[index]
     angle = float(np.degrees(np.arccos(min(1.0, abs(ahead[index])))))
     return f"the person {'walks along' if walks else 'stands facing'} the lab's {axis} (within {angle:.0f} degrees)"
 
 
-def _travel(pelvis: FloatArray) -> FloatArray:
-    seen = np.flatnonzero(np.isfinite(pelvis).all(axis=1))
-    return np.asarray(pelvis[seen[-1]] - pelvis[seen[0]]) if len(seen) else np.zeros(3)
+def _pelvis(markers: Markers, marker_set: MarkerSet) -> FloatArray:
+    return _centre(markers, tuple(marker_set.pelvis.values()))
 
 
-def _centre(at: dict[str, FloatArray], names: tuple[str, ...]) -> FloatArray:
-    return np.asarray(np.mean([at[name] for name in names], axis=0))
+def _centre(markers: Markers, names: tuple[str, ...]) -> FloatArray:
+    return np.asarray(np.mean([markers.position[:, markers.names.index(name)] for name in names], axis=0))
 
 
 def _horizontal(vector: FloatArray, up: FloatArray) -> FloatArray:

@@ -70,6 +70,7 @@ class MarkerSet:
     markers : marker -> place on the body.
     keypoints : BlazePose keypoint (a name in exo_capture.landmarks.MARKERS) -> rule.
     scaling : segment -> (pairs of markers or keypoints, "a+b" a midpoint; OpenSim bodies, sides stripped).
+    order : "above", "ahead" or "outside" -> marker pairs in that order on an upright person.
     pelvis : "asis_l", "asis_r", "psis_l", "psis_r" -> marker.
     """
 
@@ -77,6 +78,7 @@ class MarkerSet:
     markers: dict[str, Place]
     keypoints: dict[str, KeypointRule]
     scaling: dict[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...]]]
+    order: dict[str, tuple[tuple[str, str], ...]]
     pelvis: dict[str, str]
 
     @classmethod
@@ -97,6 +99,7 @@ class MarkerSet:
                 {key: _place(key, value) for key, value in _both_sides(content["markers"]).items()},
                 {key: _rule(value) for key, value in _both_sides(content["keypoints"]).items()},
                 {key: _segment(value) for key, value in content["scaling"].items()},
+                {key: _pairs(value) for key, value in content["order"].items()},
                 {
                     f"{key}_{side}": _sided(template, side)
                     for key, template in content["pelvis"].items()
@@ -105,6 +108,11 @@ class MarkerSet:
             )
         except (KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
             raise ExoError(f"{path} is not a marker-set map ({error}); compare it with {FOLDER}") from None
+
+    def side_of(self, marker: str) -> str:
+        """ "l" or "r" by the body that carries the marker or by its name's first letter; "" in the middle."""
+        body = self.markers[marker].body
+        return _side(marker, body)
 
     def used(self) -> tuple[str, ...]:
         """Markers that keypoints are made of."""
@@ -221,8 +229,14 @@ def _place(name: str, value: Mapping[str, Any]) -> Place:
     location = value.get("location")
     if location is not None:
         x, y, z = map(float, location)
-        location = (x, y, -z if value["body"].endswith("_l") or name.upper().startswith("L") else z)
+        location = (x, y, -z if _side(name, value["body"]) == "l" else z)
     return Place(str(value["is"]), str(value["body"]), location, float(value["weight"]))
+
+
+def _side(marker: str, body: str) -> str:
+    if body[-2:] in ("_l", "_r"):
+        return body[-1]
+    return marker[0].lower() if marker[:2] in ("L_", "R_", "L.", "R.") else ""
 
 
 def _rule(value: Mapping[str, Any]) -> KeypointRule:
@@ -230,8 +244,11 @@ def _rule(value: Mapping[str, Any]) -> KeypointRule:
 
 
 def _segment(value: Mapping[str, Any]) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
-    pairs = [(_sided(a, side), _sided(b, side)) for a, b in value["pairs"] for side in SIDES]
-    return tuple(dict.fromkeys(pairs)), tuple(value["bodies"])
+    return _pairs(value["pairs"]), tuple(value["bodies"])
+
+
+def _pairs(templates: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple(dict.fromkeys((_sided(a, side), _sided(b, side)) for a, b in templates for side in SIDES))
 
 
 def _unit(vectors: FloatArray) -> FloatArray:
