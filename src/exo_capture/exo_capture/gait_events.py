@@ -1,13 +1,17 @@
 """Heel strikes, toe-offs, strides and spatio-temporal parameters from markers.
 
-A heel strikes where it is furthest ahead of the pelvis and a toe leaves where it is
-furthest behind it (Zeni et al. 2008, Gait & Posture 27:710); this needs no force
-plate and works for slow gait.
+A toe leaves where it is furthest behind the pelvis (Zeni et al. 2008, Gait & Posture
+27:710). A heel is furthest ahead of the pelvis, Zeni's heel strike, while it still
+flies as fast as the pelvis, 10-20 ms before force plates are loaded; so the strike is
+put at the following moment when the heel has lost half of that speed: slower than
+this, it stands rather than flies. No force plate is needed, and slow gait and
+treadmills are as good as any.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +24,8 @@ PROMINENCE_SHARE = 0.4  # of the foot's whole excursion; bumps within a stride h
 FLANK_SHARE = 0.1  # of it, seen on both sides: at the ends of a recording noise makes maxima of its own
 STRIDE_S = (0.5, 2.5)  # a run is shorter, a stop longer
 STANCE_SHARE = (0.3, 0.9)
-
+LANDED_SHARE = 0.5  # of the walking speed: half way between flying with the pelvis and standing
+LANDING_S = 0.1  # after Zeni's heel strike; a heel that has not slowed down by then did not land
 
 @dataclasses.dataclass(frozen=True)
 class Stride:
@@ -57,15 +62,16 @@ class GaitEvents:
 
 
 def find_events(markers: Markers) -> GaitEvents:
-    """Events and strides of BlazePose-named markers in OpenSim's frame (walking along +x).
+    """Events and strides of BlazePose-named markers in OpenSim's frame (walking along +x), of one camera or several.
 
-    Strides with a gap in any of the leg's markers are left out.
+    The markers must be low-passed. Strides with a gap in any of the leg's markers are left out.
     """
     strikes, offs, strides = {}, {}, []
     pelvis = (_x(markers, "LHip") + _x(markers, "RHip")) / 2.0
     for side in SIDES:
         s = side.upper()
-        strikes[side] = _peaks(markers.time, _x(markers, f"{s}Heel") - pelvis)
+        ahead = _x(markers, f"{s}Heel") - pelvis
+        strikes[side] = _landings(markers.time, ahead, _peaks(markers.time, ahead))
         offs[side] = _peaks(markers.time, pelvis - _x(markers, f"{s}BigToe"))
         leg = [markers.names.index(f"{s}{joint}") for joint in ("Hip", "Knee", "Ankle", "Heel", "BigToe")]
         whole = np.asarray(np.isfinite(markers.position[:, leg]).all(axis=(1, 2)))
@@ -80,30 +86,107 @@ def find_events(markers: Markers) -> GaitEvents:
     return GaitEvents(strikes, offs, tuple(sorted(strides, key=lambda stride: stride.start)))
 
 
-def spatio_temporal(events: GaitEvents) -> dict[str, float]:
-    """Means over the strides: stride_time_s, cadence_steps_min, stride_length_m, speed_m_s, stance_pct, and asymmetry.
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """From one leg's heel strike to the next one of the other leg, `side`: s, m, and time with both feet down, s."""
 
-    `stride_time_asymmetry_pct` is the difference between the legs over their mean;
-    present only if both legs have a stride.
+    side: str
+    duration: float
+    length: float
+    double_support: float
+
+
+def find_steps(events: GaitEvents, markers: Markers) -> tuple[Step, ...]:
+    """Steps between heel strikes that follow each other from leg to leg, in order of time."""
+    heel = {side: _x(markers, f"{side.upper()}Heel") for side in SIDES}
+    landed = sorted((time, side) for side in SIDES for time in events.heel_strikes[side])
+    steps = []
+    for (before, other), (now, side) in itertools.pairwise(landed):
+        # The foot behind leaves the ground soon after the foot in front has landed.
+        off = [t for t in events.toe_offs[other] if now < t < now + (now - before)]
+        ends = [_at(markers.time, heel[s], t) for s, t in ((other, before), (side, now))]
+        if side != other and now - before <= STRIDE_S[1] and off and np.isfinite(ends).all():
+            steps.append(Step(side, now - before, ends[1] - ends[0], off[0] - now))
+    return tuple(steps)
+
+
+def spatio_temporal(events: GaitEvents, markers: Markers) -> dict[str, float]:
+    """Means over strides and steps, their variability, both legs apart and their asymmetry.
+
+    Returns
+    -------
+    Of strides: `stride_time_s`, `stride_length_m`, `cadence_steps_min`, `speed_m_s`, `stance_pct`; of steps:
+    `step_time_s`, `step_length_m`, `double_support_pct` (both of a stride's phases together). With two or more of a
+    kind, `<name>_sd` and, in % of the mean, `<name>_cv_pct`. Per leg the same names with `_l` and `_r` before the
+    unit, where it has any; `<name>_asymmetry_pct` is the legs' difference over their mean. Empty without strides.
     """
-    if not events.strides:
+    strides = events.strides
+    if not strides:
         return {}
-    duration = float(np.mean([stride.duration for stride in events.strides]))
-    length = float(np.mean([stride.length for stride in events.strides]))
-    result = {
-        "stride_time_s": duration,
-        "cadence_steps_min": 120.0 / duration,
-        "stride_length_m": length,
-        "speed_m_s": length / duration,
-        "stance_pct": 100.0 * float(np.mean([stride.stance_share for stride in events.strides])),
-    }
-    if len(events.strides) > 1:
-        spread = float(np.std([stride.duration for stride in events.strides], ddof=1))
-        result["stride_time_variability_pct"] = 100.0 * spread / duration
-    by_side = [np.mean([stride.duration for stride in events.of(side)]) for side in SIDES if events.of(side)]
-    if len(by_side) == len(SIDES):
-        result["stride_time_asymmetry_pct"] = 100.0 * float(abs(by_side[0] - by_side[1])) / duration
+    steps = find_steps(events, markers)
+    duration = float(np.mean([stride.duration for stride in strides]))
+    length = float(np.mean([stride.length for stride in strides]))
+    result = {"cadence_steps_min": 120.0 / duration, "speed_m_s": length / duration}
+    if steps:
+        # A stride holds two steps, each with one phase on both feet.
+        result["double_support_pct"] = 200.0 * float(np.mean([step.double_support for step in steps])) / duration
+    for name, unit, samples in (
+        ("stride_time", "s", [(stride.side, stride.duration) for stride in strides]),
+        ("stride_length", "m", [(stride.side, stride.length) for stride in strides]),
+        ("stance", "pct", [(stride.side, 100.0 * stride.stance_share) for stride in strides]),
+        ("step_time", "s", [(step.side, step.duration) for step in steps]),
+        ("step_length", "m", [(step.side, step.length) for step in steps]),
+    ):
+        result |= _summary(name, unit, samples)
     return result
+
+
+def _summary(name: str, unit: str, samples: list[tuple[str, float]]) -> dict[str, float]:
+    """Mean, spread, means of both legs, and their asymmetry of (side, value) samples."""
+    if not samples:
+        return {}
+    values = np.array([value for _, value in samples])
+    mean = float(values.mean())
+    result = {f"{name}_{unit}": mean}
+    if len(values) > 1:
+        spread = float(np.std(values, ddof=1))
+        result |= {f"{name}_sd": spread, f"{name}_cv_pct": 100.0 * spread / mean}
+    legs = {side: [value for leg, value in samples if leg == side] for side in SIDES}
+    means = {side: float(np.mean(leg)) for side, leg in legs.items() if leg}
+    result |= {f"{name}_{side}_{unit}": value for side, value in means.items()}
+    if len(means) == len(SIDES):
+        result[f"{name}_asymmetry_pct"] = 100.0 * abs(means["l"] - means["r"]) / mean
+    return result
+
+
+def _landings(
+    time: NDArray[np.float64], ahead: NDArray[np.float64], peaks: tuple[float, ...]
+) -> tuple[float, ...]:
+    """The moment after each time of the furthest heel when the heel has lost half of the walking speed.
+
+    Parameters
+    ----------
+    time : (n,) s.
+    ahead : (n,) m, heel ahead of the pelvis.
+    """
+    velocity = np.gradient(ahead, time)
+    # In stance the heel falls behind the pelvis at the walking speed, on the floor and on a treadmill.
+    landed = LANDED_SHARE * np.nanmedian(velocity[velocity < 0.0]) if (velocity < 0.0).any() else 0.0
+    result = []
+    for peak in peaks:
+        after = np.flatnonzero((time > peak) & (time <= peak + LANDING_S) & (velocity <= landed))
+        i = int(after[0]) if len(after) else 0
+        if i and np.isfinite(velocity[i - 1]) and velocity[i - 1] > landed:
+            share = (velocity[i - 1] - landed) / (velocity[i - 1] - velocity[i])
+            result.append(max(peak, float(time[i - 1] + share * (time[i] - time[i - 1]))))
+        else:
+            result.append(peak)
+    return tuple(result)
+
+
+def _at(time: NDArray[np.float64], series: NDArray[np.float64], when: float) -> float:
+    """A series at a moment; NaN if it is unknown on either side of it."""
+    return float(np.interp(when, time, series))
 
 
 def _x(markers: Markers, name: str) -> NDArray[np.float64]:

@@ -105,7 +105,7 @@ def reconstruct_sagittal(
     quality = judge(
         (figures or {}) | _figures(rate_hz, seen, repair, interpolated, markers, view),
         {side: len(events.of(side)) for side in SIDES},
-        spatio_temporal(events),
+        spatio_temporal(events, markers),
         {
             "part_used": f"{time[0]:.2f}-{time[-1]:.2f} s",
             "direction": "to the right" if view.direction > 0 else "to the left",

@@ -19,7 +19,8 @@ def synthetic(walker, **options):
 
 @pytest.mark.parametrize("direction", [1, -1])
 def test_strides_of_a_known_walk(walker, direction):
-    events = find_events(synthetic(walker, seconds=5.0, direction=direction))
+    markers = synthetic(walker, seconds=5.0, direction=direction)
+    events = find_events(markers)
     assert all(len(events.of(side)) >= 3 for side in "lr")
     for stride in events.strides:
         assert stride.duration == pytest.approx(STRIDE_S, abs=0.02)
@@ -27,7 +28,7 @@ def test_strides_of_a_known_walk(walker, direction):
         assert stride.length == pytest.approx(SPEED * STRIDE_S, rel=0.05)
     half = (events.heel_strikes["r"][0] - events.heel_strikes["l"][0]) % STRIDE_S
     assert half == pytest.approx(STRIDE_S / 2.0, abs=0.02)
-    figures = spatio_temporal(events)
+    figures = spatio_temporal(events, markers)
     assert figures["cadence_steps_min"] == pytest.approx(120.0 / STRIDE_S, rel=0.01)
     assert figures["speed_m_s"] == pytest.approx(SPEED, rel=0.05)
     assert figures["stride_time_asymmetry_pct"] < 2.0
@@ -60,7 +61,7 @@ def test_a_standing_person_has_no_strides(walker):
     markers = synthetic(walker, seconds=3.0)
     still = Markers(markers.time, markers.names, np.repeat(markers.position[:1], len(markers.time), axis=0))
     events = find_events(still)
-    assert events.strides == () and spatio_temporal(events) == {}
+    assert events.strides == () and spatio_temporal(events, still) == {}
 
 
 def test_events_agree_with_force_plates(shared_data):
