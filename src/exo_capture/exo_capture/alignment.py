@@ -1,0 +1,112 @@
+"""From the calibration's room to OpenSim's: y up, the walk along +x, the floor at y = 0."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exo_capture.cameras import Camera
+from exo_capture.landmarks import HEELS, HIPS, NOSE, SHOULDERS, TOES
+
+FloatArray = NDArray[np.float64]
+
+SNAP_DEG = 15.0  # a room axis this near to the body's own up is the calibration's vertical; a trunk leans by up to 10
+MIN_TRAVEL_M = 0.5  # below it the person stands, and faces +x
+CONTACT_SPEED_M_S = 0.4  # a foot on the ground moves slower; in swing it does 3-4
+FLOOR_QUANTILE = 0.25  # of the lowest foot point in each frame of contact: noise lowers the minimum
+
+
+@dataclasses.dataclass(frozen=True)
+class Alignment:
+    """X_opensim = rotation @ X_room + translation, and how it was found, for the report."""
+
+    rotation: FloatArray
+    translation: FloatArray
+    facts: dict[str, str]
+
+    def points(self, room: FloatArray) -> FloatArray:
+        """(..., 3) m."""
+        return np.asarray(room @ self.rotation.T + self.translation)
+
+    def covariance(self, room: FloatArray) -> FloatArray:
+        """(..., 3, 3) m²."""
+        return np.asarray(self.rotation @ room @ self.rotation.T)
+
+    def camera(self, camera: Camera) -> Camera:
+        """The same camera, for points in OpenSim's frame."""
+        rotation = camera.rotation @ self.rotation.T
+        return dataclasses.replace(
+            camera, rotation=rotation, translation=camera.translation - rotation @ self.translation
+        )
+
+
+def align(position: FloatArray, time: FloatArray, up: FloatArray | None = None) -> Alignment:
+    """Find OpenSim's frame from a person's points (n, 33, 3) m in the room.
+
+    Parameters
+    ----------
+    up : the room's vertical, (3,), if known. Otherwise it is the room axis nearest to the body's own up, or,
+        if none is near, the body's.
+    """
+    vertical, source = _up(position, up)
+    forward, travel = _forward(position, vertical)
+    rotation = np.array([forward, vertical, np.cross(forward, vertical)])
+    turned = position @ rotation.T
+    centre = np.nanmean(turned[:, HIPS], axis=(0, 1))
+    translation = np.array([-centre[0], -_floor(turned, time), -centre[2]])
+    motion = f"walks {travel:.1f} m" if travel >= MIN_TRAVEL_M else "stays in place"
+    return Alignment(rotation, translation, {"vertical": source, "motion": motion})
+
+
+def _up(position: FloatArray, up: FloatArray | None) -> tuple[FloatArray, str]:
+    if up is not None:
+        return np.asarray(up, dtype=float) / np.linalg.norm(up), "given"
+    feet = np.nanmean(position[:, (*HEELS, *TOES)], axis=1)
+    body = np.nanmean(position[:, SHOULDERS], axis=1) - feet
+    mean = np.nanmean(body / np.linalg.norm(body, axis=1, keepdims=True), axis=0)
+    mean /= np.linalg.norm(mean)
+    axis = int(np.argmax(np.abs(mean)))
+    snapped = np.zeros(3)
+    snapped[axis] = np.sign(mean[axis])
+    tilt = float(np.degrees(np.arccos(np.clip(mean @ snapped, -1.0, 1.0))))
+    name = f"{'+' if snapped[axis] > 0 else '-'}{'xyz'[axis]}"
+    if tilt <= SNAP_DEG:
+        return snapped, f"the calibration's {name} (the body is within {tilt:.0f} degrees of it)"
+    return mean, f"the body's mean line from feet to shoulders ({tilt:.0f} degrees from the calibration's {name})"
+
+
+def _forward(position: FloatArray, vertical: FloatArray) -> tuple[FloatArray, float]:
+    """Direction of the walk, or where the person faces; and how far they walk, m."""
+    across = np.nanmean(position[:, HIPS[1]] - position[:, HIPS[0]], axis=0)
+    shoulders = np.nanmean(position[:, SHOULDERS[1]] - position[:, SHOULDERS[0]], axis=0)
+    # Right is forward x up, so forward is up x right.
+    facing = np.cross(vertical, _unit(across) + _unit(shoulders))
+    feet = np.nanmean(position[:, TOES] - position[:, HEELS], axis=(0, 1))
+    facing = _unit(facing) + _unit(feet - vertical * (feet @ vertical))
+    hips = position[:, HIPS].mean(axis=1)
+    known = np.flatnonzero(np.isfinite(hips).all(axis=1))
+    ends = max(1, len(known) // 10)
+    way = np.nanmean(hips[known[-ends:]], axis=0) - np.nanmean(hips[known[:ends]], axis=0)
+    way -= vertical * (way @ vertical)
+    travel = float(np.linalg.norm(way))
+    forward = facing if travel < MIN_TRAVEL_M else way * (np.sign(way @ facing) or 1.0)
+    return _unit(forward - vertical * (forward @ vertical)), travel
+
+
+def _floor(turned: FloatArray, time: FloatArray) -> float:
+    """Height of the floor from the lowest foot point while a foot stands."""
+    feet = turned[:, (*HEELS, *TOES)]
+    speed = np.linalg.norm(np.gradient(feet, time, axis=0), axis=2)
+    height = np.where(speed < CONTACT_SPEED_M_S, feet[..., 1], np.nan)
+    lowest = np.where(np.isfinite(height), height, np.inf).min(axis=1)
+    standing = lowest[np.isfinite(lowest)]
+    if len(standing):
+        return float(np.quantile(standing, FLOOR_QUANTILE))
+    known = turned[:, (*HEELS, *TOES, NOSE), 1]
+    return float(np.nanmin(known)) if np.isfinite(known).any() else 0.0
+
+
+def _unit(vector: FloatArray) -> FloatArray:
+    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12))
