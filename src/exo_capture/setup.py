@@ -15,5 +15,5 @@ setup(
     ],
     install_requires=["setuptools"],
     zip_safe=True,
-    entry_points={"console_scripts": []},
+    entry_points={"console_scripts": ["capture = exo_capture.nodes.capture:main"]},
 )

@@ -1,0 +1,253 @@
+"""Pictures in, the wearer's keypoints in metres out, one set per picture and none later than it must be.
+
+    tracker = LiveTracker([WearerView(estimator.detect, "walks")], PlaneFusion(stature=1.72))
+    keypoints = tracker.step(0, picture)
+
+Each camera has a view of its own (person, legs), which may run in a thread of its
+own; a fusion makes metres of what the views saw.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exo_capture.calibration_files import check_size
+from exo_capture.cameras import Camera
+from exo_capture.causal_legs import LegGuard
+from exo_capture.causal_plane import NOT_FROM_THE_SIDE, LivePlane
+from exo_capture.causal_smoothing import OneEuro
+from exo_capture.following import Detect, Follower
+from exo_capture.landmarks import MARKERS
+from exo_capture.live_sources import NS_PER_MS, Picture
+from exo_capture.triangulation import triangulate, views
+from exo_common.clock import NS_PER_S
+from exo_common.errors import ExoError
+
+NAMES = tuple(MARKERS)
+LANDMARKS = list(MARKERS.values())
+HIP_MARKERS = [NAMES.index("LHip"), NAMES.index("RHip")]
+
+# Of the One-Euro filters: chosen so that angles of a walk lag by no more than half a picture (12 ms at 30 Hz).
+SMOOTH_CUTOFF_HZ, SMOOTH_SLOPE_HZ_S_PER_M = 3.0, 10.0
+# Pictures of several cameras within this belong together: half the interval of 30 Hz, so that each has its nearest.
+MAX_SKEW_MS = 17.0
+# Of the picture's width: an observation this far from where the other cameras see the point is wrong.
+GATE_SHARE = 0.03
+MIN_AGREEMENT = 0.5  # of the keypoints that two cameras see: with fewer in agreement they do not see one person
+
+NOBODY = "nobody qualifies as the wearer yet"
+HIDDEN = "the wearer is out of sight"
+DISAGREE = "the cameras follow different people, or one was moved; step in front of them alone, or calibrate again"
+ONE_CAMERA = "only one camera sees the wearer; walk where two see you"
+
+
+@dataclasses.dataclass(frozen=True)
+class LiveKeypoints:
+    """The wearer at one moment.
+
+    Attributes
+    ----------
+    stamp_ns : when the pictures were taken, ns since the epoch.
+    position : (k, 3) m in the order of NAMES, OpenSim's y-up frame; NaN where not seen.
+    confidence : (k,) 0..1; 0 where not seen.
+    depth_measured : False when one camera was used and z is assumed.
+    problem : empty, or why there is nothing to see.
+    """
+
+    stamp_ns: int
+    position: NDArray[np.float64]
+    confidence: NDArray[np.float64]
+    depth_measured: bool
+    problem: str = ""
+
+    @property
+    def seen(self) -> bool:
+        """Whether the wearer is there: her hips are known."""
+        return bool(np.isfinite(self.position[HIP_MARKERS]).all())
+
+
+@dataclasses.dataclass(frozen=True)
+class Sighting:
+    """What one camera saw: `landmarks` (33, 3) px, px, confidence, all NaN when the wearer was not found.
+
+    `wearer` counts the people chosen so far, and so changes when another may be meant; 0 before the first.
+    `problem` says why the picture could not be used; mostly empty.
+    """
+
+    stamp_ns: int
+    landmarks: NDArray[np.float64]
+    wearer: int
+    problem: str = ""
+
+    @property
+    def seen(self) -> bool:
+        """Whether the wearer was found."""
+        return bool(np.isfinite(self.landmarks).any())
+
+
+class WearerView:
+    """One camera: follows the wearer and guards her legs.
+
+    Parameters
+    ----------
+    detect : RGB image to people (see pose.PoseBackend.detect).
+    rule : how the wearer is chosen (see acquisition.Acquisition).
+    camera : its calibration, which its pictures must fit; None if it has none.
+    """
+
+    def __init__(self, detect: Detect, rule: str, camera: Camera | None = None) -> None:
+        self.follower = Follower(detect, rule)
+        self.legs = LegGuard()
+        self._camera = camera
+
+    def step(self, picture: Picture) -> Sighting:
+        """Find the wearer in the next picture. Landmarks outside the picture are guesses, and left out."""
+        time = picture.stamp_ns / NS_PER_S
+        landmarks = np.full((33, 3), np.nan)
+        if self._camera is not None:
+            try:
+                check_size(self._camera, (picture.image.shape[1], picture.image.shape[0]))
+            except ExoError as error:
+                return Sighting(picture.stamp_ns, landmarks, self.follower.found, str(error))
+        found = self.follower.step(picture.image, time)
+        if found is not None:
+            landmarks = self.legs.step(found, self.follower.height, time)
+            size = np.array([picture.image.shape[1], picture.image.shape[0]])
+            outside = ~((landmarks[:, :2] >= 0.0) & (landmarks[:, :2] < size)).all(axis=1)
+            landmarks[outside] = (np.nan, np.nan, 0.0)
+        return Sighting(picture.stamp_ns, landmarks, self.follower.found)
+
+
+class Fusion(Protocol):
+    """Makes metres of what the cameras saw."""
+
+    def add(self, camera: int, sighting: Sighting) -> LiveKeypoints | None:
+        """Take a sighting; the keypoints when it completed a moment, else None."""
+        ...
+
+
+class PlaneFusion:
+    """One camera from the side, scaled by the wearer's standing height `stature`, m (see causal_plane)."""
+
+    def __init__(self, stature: float) -> None:
+        self._plane = LivePlane(stature)
+        self._wearer = 0
+
+    def add(self, camera: int, sighting: Sighting) -> LiveKeypoints:
+        """Keypoints of this sighting."""
+        if sighting.wearer != self._wearer:
+            self._plane.restart()
+            self._wearer = sighting.wearer
+        if not sighting.seen:
+            return _empty(sighting.stamp_ns, False, HIDDEN if sighting.wearer else NOBODY)
+        position = self._plane.step(sighting.landmarks, sighting.stamp_ns / NS_PER_S)
+        if position is None:
+            return _empty(sighting.stamp_ns, False, NOT_FROM_THE_SIDE)
+        confidence = np.where(np.isfinite(position).all(axis=1), sighting.landmarks[LANDMARKS, 2], 0.0)
+        return LiveKeypoints(sighting.stamp_ns, position, confidence, False)
+
+
+class SpaceFusion:
+    """Calibrated cameras: pictures nearest in time are triangulated.
+
+    Cameras need not be synchronised: a moment is that of its earliest picture, and
+    the others' landmarks are interpolated to it from their picture before.
+
+    Parameters
+    ----------
+    cameras : in the order of their numbers; at least two.
+    to_opensim : (3, 3) rotation from the calibration's room to OpenSim's frame (x along the walk, y up).
+    """
+
+    def __init__(self, cameras: Sequence[Camera], to_opensim: NDArray[np.float64]) -> None:
+        self._cameras, self._to_opensim = tuple(cameras), to_opensim
+        self._gate_px = GATE_SHARE * max(camera.size[0] for camera in cameras)
+        self._moment: dict[int, Sighting] = {}
+        self._before: dict[int, Sighting] = {}
+        self._last: dict[int, Sighting] = {}
+        self._stamp_ns = 0
+
+    def add(self, camera: int, sighting: Sighting) -> LiveKeypoints | None:
+        """Keypoints when this sighting completes a moment, or begins the next without the missing cameras."""
+        done = None
+        near = [abs(sighting.stamp_ns - other.stamp_ns) <= MAX_SKEW_MS * NS_PER_MS for other in self._moment.values()]
+        if camera in self._moment or not all(near):
+            done = self._finish()
+        self._moment[camera] = sighting
+        if camera in self._last:
+            self._before[camera] = self._last[camera]
+        self._last[camera] = sighting
+        if len(self._moment) == len(self._cameras):
+            done = self._finish()
+        return done
+
+    def _finish(self) -> LiveKeypoints | None:
+        moment, self._moment = self._moment, {}
+        stamp_ns = min(sighting.stamp_ns for sighting in moment.values())
+        if len(moment) < 2 or stamp_ns <= self._stamp_ns:
+            return None
+        self._stamp_ns = stamp_ns
+        if sum(sighting.seen for sighting in moment.values()) < 2:
+            someone = any(sighting.wearer for sighting in moment.values())
+            nobody = not any(sighting.seen for sighting in moment.values())
+            unusable = next((sighting.problem for sighting in moment.values() if sighting.problem), "")
+            return _empty(stamp_ns, True, unusable or ((HIDDEN if someone else NOBODY) if nobody else ONE_CAMERA))
+        observed = np.full((len(self._cameras), 1, len(NAMES), 3), np.nan)
+        for camera, sighting in moment.items():
+            observed[camera, 0] = _at(stamp_ns, self._before.get(camera), sighting)[LANDMARKS]
+        points = triangulate(views(observed, self._cameras), self._gate_px)
+        seen_twice = (np.isfinite(observed).all(axis=3)[:, 0].sum(axis=0) >= 2).sum()
+        position = points.position[0] @ self._to_opensim.T
+        known = np.isfinite(position).all(axis=1)
+        if known.sum() < MIN_AGREEMENT * seen_twice:
+            return _empty(stamp_ns, True, DISAGREE)
+        return LiveKeypoints(stamp_ns, position, np.where(known, points.confidence[0], 0.0), True)
+
+
+class LiveTracker:
+    """All cameras together. `step` may be called from one thread per camera.
+
+    Parameters
+    ----------
+    cameras : the views, in the order of their numbers.
+    fusion : makes metres of what they see.
+    """
+
+    def __init__(self, cameras: Sequence[WearerView], fusion: Fusion) -> None:
+        self.cameras = tuple(cameras)
+        self._fusion = fusion
+        self._lock = threading.Lock()
+        self._hips = OneEuro(SMOOTH_CUTOFF_HZ, SMOOTH_SLOPE_HZ_S_PER_M)
+        self._limbs = OneEuro(SMOOTH_CUTOFF_HZ, SMOOTH_SLOPE_HZ_S_PER_M)
+
+    def step(self, camera: int, picture: Picture) -> LiveKeypoints | None:
+        """Take the next picture of a camera; the smoothed keypoints if it completed a moment."""
+        sighting = self.cameras[camera].step(picture)
+        with self._lock:
+            keypoints = self._fusion.add(camera, sighting)
+            if keypoints is None or not keypoints.seen:
+                return keypoints
+            # Limbs are smoothed relative to the hips: all moving together they would all be late, by different times.
+            time = keypoints.stamp_ns / NS_PER_S
+            hips = keypoints.position[HIP_MARKERS].mean(axis=0)
+            position = self._limbs.step(keypoints.position - hips, time) + self._hips.step(hips, time)
+            return dataclasses.replace(keypoints, position=position)
+
+
+def _empty(stamp_ns: int, depth_measured: bool, problem: str) -> LiveKeypoints:
+    return LiveKeypoints(stamp_ns, np.full((len(NAMES), 3), np.nan), np.zeros(len(NAMES)), depth_measured, problem)
+
+
+def _at(stamp_ns: int, before: Sighting | None, sighting: Sighting) -> NDArray[np.float64]:
+    """Landmarks (33, 3) at a moment not after `sighting`, interpolated where the sighting before allows it."""
+    if before is None or not before.seen or not before.stamp_ns <= stamp_ns <= sighting.stamp_ns:
+        return sighting.landmarks
+    share = (stamp_ns - before.stamp_ns) / (sighting.stamp_ns - before.stamp_ns)
+    between = before.landmarks + share * (sighting.landmarks - before.landmarks)
+    return np.where(np.isfinite(between), between, sighting.landmarks)
