@@ -19,14 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exo_capture.landmarks import EYES, HEELS, HIPS, KNEES, ANKLES, NOSE, SHOULDERS, TOES
-from exo_capture.marker_files import Recording, read_recording
-from exo_capture.marker_frame import to_opensim
-from exo_capture.marker_set import MarkerSet, recognise
+from exo_capture import filtering, marker_capture, marker_files, marker_frame, marker_labels
+from exo_capture import marker_set as marker_sets
+from exo_capture.landmarks import ANKLES, EYES, HEELS, HIPS, KNEES, NOSE, SHOULDERS, TOES
 from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES
 from exo_common.opensim_files import Storage, read_storage
 from exo_twin.forward.compiler.skeleton import set_pose
+from exo_twin.inverse import kinematics, scaling
+from exo_twin.inverse import marker_model as marker_models
 from exo_twin.inverse.kinematics import solve_kinematics
 from exo_twin.inverse.marker_model import body_pose, load_model, marker_model, place_markers, pose_at
 from exo_twin.inverse.scaling import scale_model
@@ -37,6 +38,7 @@ FloatArray = NDArray[np.float64]
 SLOTS = 33
 COORDINATES = (*LEG_COORDINATES, "pelvis_tilt", "lumbar_extension")
 RATE_HZ = 100.0
+CUTOFF_HZ = 10.0  # of the joint angles: above it lies the markers' noise (0.2 degrees), not walking
 PROCESSES = 2
 # Body-fixed points, m, at the size of LaiUhlrich2022; side +1 right, -1 left mirrors the last number.
 # The head is part of the torso there. The big toe's tip lies on the ground line before and inside of the toes' joint.
@@ -64,13 +66,16 @@ JOINTS = (
 
 @dataclasses.dataclass(frozen=True)
 class RealGait:
-    """One walker's motion as truth, walking along +x in OpenSim's frame.
+    """One walker's motion as truth, walking along +x in OpenSim's frame, low-passed at 10 Hz.
+
+    Leg coordinates may exceed the generic model's range: limits would bend the truth.
+
 
     Attributes
     ----------
     wearer : id. height, mass : m, kg.
     time : (n,) s.
-    coordinates : COORDINATES -> (n,) rad, of the generating model.
+    coordinates : COORDINATES -> (n,) rad, of the generating model, OpenSim's signs (flexion positive).
     keypoints : (n, 33, 3) m, BlazePose slots; hands are NaN.
     segment_rotation : (n, 33, 3, 3) body to ground, of the body each keypoint is fixed to.
     marker_rms_mm : of the inverse kinematics; NaN where the motion came ready-made.
@@ -87,7 +92,14 @@ class RealGait:
 
 
 def walkers(data: Path) -> list[RealGait]:
-    """Every walker under `data` (walking_3d, and each folder of gait_speeds), from the cache where inputs are unchanged."""
+    """Every walker under `data`: walking_3d and each folder of gait_speeds at the comfortable speed.
+
+    Solving takes about ten seconds a walker, once: results are cached in `.exo/cache` under a hash of inputs and code.
+
+    Raises
+    ------
+    ExoError : if the folder holds no walker, or a recording cannot be used.
+    """
     jobs = []
     if (data / "walking_3d" / "coordinates.sto").is_file():
         jobs.append(data / "walking_3d")
@@ -106,8 +118,9 @@ def _walker(folder: Path, generic: Path) -> RealGait:
     found = _walking_3d(folder) if folder.name == "walking_3d" else _gait_speeds(folder, generic)
     cache.parent.mkdir(parents=True, exist_ok=True)
     partial = cache.with_suffix(f".{os.getpid()}.npz")
-    plain = {f.name: getattr(found, f.name) for f in dataclasses.fields(found) if f.name != "coordinates"}
-    np.savez_compressed(partial, **plain, **found.coordinates)
+    plain: dict[str, Any] = {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
+    plain |= plain.pop("coordinates")
+    np.savez_compressed(partial, **plain)
     partial.replace(cache)
     return found
 
@@ -128,25 +141,20 @@ def _load(path: Path) -> RealGait:
 
 def _key(folder: Path, generic: Path) -> str:
     """Hash of the inputs and of the code that makes the result."""
-    import exo_capture.marker_frame
-    import exo_capture.marker_set
-    import exo_twin.inverse.kinematics
-    import exo_twin.inverse.marker_model
-    import exo_twin.inverse.scaling
-
-    code = [
-        Path(module.__file__ or "")
-        for module in (
-            exo_capture.marker_files,
-            exo_capture.marker_frame,
-            exo_capture.marker_set,
-            exo_twin.inverse.kinematics,
-            exo_twin.inverse.marker_model,
-            exo_twin.inverse.scaling,
-        )
-    ]
+    modules = (
+        filtering,
+        marker_capture,
+        marker_files,
+        marker_frame,
+        marker_labels,
+        marker_sets,
+        kinematics,
+        marker_models,
+        scaling,
+    )
+    code = [Path(module.__file__ or "") for module in modules]
     inputs = [path for path in sorted(folder.iterdir()) if path.suffix in (".c3d", ".osim", ".sto")]
-    maps = sorted(exo_capture.marker_set.FOLDER.glob("*.yaml"))
+    maps = sorted(marker_sets.FOLDER.glob("*.yaml"))
     digest = hashlib.sha256(folder.name.encode())
     for path in (Path(__file__), *code, *maps, generic, *inputs):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -154,7 +162,7 @@ def _key(folder: Path, generic: Path) -> str:
 
 
 def _walking_3d(folder: Path) -> RealGait:
-    """The published solution of opensim-core's example3DWalking: its own model and coordinates after residual reduction."""
+    """opensim-core's example3DWalking as published: its own model, coordinates after residual reduction."""
     table = read_storage(folder / "coordinates.sto")
     names = tuple(name.split("/")[-2] if name.endswith("/value") else name for name in table.columns)
     step = max(1, round(1.0 / RATE_HZ / float(np.median(np.diff(table.time)))))
@@ -170,33 +178,29 @@ def _walking_3d(folder: Path) -> RealGait:
 
 
 def _gait_speeds(folder: Path, generic: Path) -> RealGait:
-    static, marker_set = _recording(next(iter(sorted(folder.glob("*_ST.c3d")))))
-    trial, _ = _recording(sorted(folder.glob("*_C4_*.c3d"))[0])
-    height, mass = trial.subject.height, trial.subject.mass
-    if height is None or mass is None:
+    static, trial = sorted(folder.glob("*_ST.c3d")), sorted(folder.glob("*_C4_*.c3d"))
+    if not static:
+        raise ExoError(f"{folder} has no static trial (*_ST.c3d); copy it beside the walks")
+    capture = marker_capture.capture_markers(trial[0], static[0])
+    height, mass = capture.subject.height, capture.subject.mass
+    if height is None or mass is None or capture.static is None:
         raise ExoError(f"{folder} does not say the subject's height and mass; add them to the C3D's SUBJECT group")
-    stance, walk = marker_set.with_keypoints(static.markers), marker_set.with_keypoints(trial.markers)
     with tempfile.TemporaryDirectory() as scratch, logging_to(Path(scratch) / "opensim.log"):
         work = Path(scratch)
-        equipped = marker_model(generic, marker_set, work)
+        equipped = marker_model(generic, capture.marker_set, work)
         scaled = work / "scaled.osim"
-        scale_model(stance, height, mass, equipped, scaled, sagittal=False, min_frames=1)
-        place_markers(scaled, equipped, marker_set, stance, static=True)
-        solved = solve_kinematics(walk, scaled, equipped, work / "walk.mot", sagittal=False, clamped=False)
+        scale_model(capture.static, height, mass, equipped, scaled, sagittal=False, min_frames=1)
+        place_markers(scaled, equipped, capture.marker_set, capture.static, static=True)
+        solved = solve_kinematics(capture.markers, scaled, equipped, work / "walk.mot", sagittal=False, clamped=False)
         model = load_model(scaled)
         state = model.initSystem()
         rms = 1e3 * float(np.sqrt(np.mean(solved.marker_rms**2)))
         return _posed(folder.name, height, mass, model, state, solved.coordinates, rms)
 
 
-def _recording(path: Path) -> tuple[Recording, MarkerSet]:
-    recording = read_recording(path)
-    marker_set = recognise(recording.markers.names)
-    return to_opensim(recording, marker_set), marker_set
-
-
 def _posed(wearer: str, height: float, mass: float, model: Any, state: Any, motion: Storage, rms: float) -> RealGait:
     """Keypoints and body orientations of the model in every frame of the motion."""
+    motion = dataclasses.replace(motion, values=filtering.smooth(motion.values, RATE_HZ, CUTOFF_HZ))
     bodies = {body.getName(): body for body in model.getBodySet()}
     offsets = _body_points(model, state, bodies)
     keypoints = np.full((len(motion.time), SLOTS, 3), np.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,8 @@ def capture_markers(walk: Path, static: Path | None = None, marker_set: MarkerSe
     by_side = {side: sum(stride.side == side for stride in strides) for side in SIDES}
     if not all(by_side.values()):
         raise ExoError(
-            f"{walk} holds no complete stride of both legs ({by_side['l']} left, {by_side['r']} right); record a longer walk"
+            f"{walk} holds no complete stride of both legs ({by_side['l']} left, {by_side['r']} right); "
+            "record a longer walk"
         )
     quality = _judge(recording, chosen, keypoints, strides, strides is said, events, notes)
     if quality.verdict == NOT_USABLE:
@@ -110,7 +112,7 @@ def file_strides(events: tuple[FootEvent, ...], keypoints: Markers) -> tuple[Str
         strikes = [event.time for event in events if event.side == side and event.kind == "strike"]
         offs = [event.time for event in events if event.side == side and event.kind == "off"]
         heel = keypoints.position[:, keypoints.names.index(f"{side.upper()}Heel"), 0]
-        for start, end in zip(strikes[:-1], strikes[1:], strict=True):
+        for start, end in itertools.pairwise(strikes):
             between = [time for time in offs if start < time < end]
             if len(between) == 1 and STRIDE_S[0] <= end - start <= STRIDE_S[1]:
                 at = np.interp([start, end], keypoints.time, heel)
@@ -164,7 +166,7 @@ def _judge(
             verdict = NOT_USABLE if figures[key] > usable or verdict == NOT_USABLE else USABLE
     counts = {side: sum(stride.side == side for stride in strides) for side in SIDES}
     if min(counts.values()) < 2:
-        warnings.append(f"only {min(counts.values())} complete stride on one leg: record a longer walk for a trustworthy mean")
+        warnings.append("only 1 complete stride on one leg: record a longer walk for a trustworthy mean")
         verdict = USABLE if verdict == GOOD else verdict
     facts = {"marker set": marker_set.name, "frame": "; ".join(notes)}
     facts["events"] = "of the file" if from_file else "from the motion"

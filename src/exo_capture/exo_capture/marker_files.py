@@ -1,4 +1,4 @@
-"""Recordings of a motion-capture lab: markers, force plates, EMG, foot events and the subject, from C3D or TRC files."""
+"""Recordings of a motion-capture lab, C3D or TRC: markers, force plates, EMG, foot events, the subject."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def read_recording(path: Path) -> Recording:
 
 
 def _read_c3d(path: Path) -> Recording:
-    import ezc3d
+    import ezc3d  # type: ignore[import-untyped]
 
     try:
         content = ezc3d.c3d(str(path), extract_forceplat_data=True)

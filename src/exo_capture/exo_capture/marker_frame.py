@@ -44,7 +44,9 @@ def to_opensim(recording: Recording, marker_set: MarkerSet) -> Recording:
     walks = float(np.linalg.norm(travel)) > WALK_M
     ahead = _unit(travel) if walks else feet
     if float(ahead @ feet) < 0.0:
-        raise ExoError("the feet point against the walk: heel and toe labels are exchanged or the person walks backwards")
+        raise ExoError(
+            "the feet point against the walk: heel and toe labels are exchanged or the person walks backwards"
+        )
     rotation = np.array([ahead, up, np.cross(ahead, up)])
     markers = dataclasses.replace(markers, position=markers.position @ rotation.T)
     refuse_exchanged_sides(markers, marker_set)

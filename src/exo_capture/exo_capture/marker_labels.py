@@ -63,7 +63,8 @@ def refuse_exchanged_sides(markers: Markers, marker_set: MarkerSet) -> None:
     ------
     ExoError : naming what is exchanged.
     """
-    pairs = {"pelvis": ((marker_set.pelvis["asis_l"],), (marker_set.pelvis["asis_r"],))}
+    pairs: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+    pairs["pelvis"] = ((marker_set.pelvis["asis_l"],), (marker_set.pelvis["asis_r"],))
     for joint in SIDED:
         left, right = (marker_set.keypoints.get(f"{side}{joint}") for side in ("L", "R"))
         if left and right and all(name in markers.names for name in (*left.midpoint, *right.midpoint)):
@@ -76,9 +77,7 @@ def refuse_exchanged_sides(markers: Markers, marker_set: MarkerSet) -> None:
             exchanged.append(part)
     if exchanged:
         what = "all markers" if len(exchanged) == len(pairs) else ", ".join(exchanged)
-        raise ExoError(
-            f"left and right are exchanged at {what} (the feet tell ahead from behind); correct the labels"
-        )
+        raise ExoError(f"left and right are exchanged at {what} (the feet tell ahead from behind); correct the labels")
 
 
 def _of(markers: Markers, name: str) -> FloatArray:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from exo_capture.marker_set import MarkerSet
 from exo_common.errors import ExoError
-from exo_common.frames import SIDES
 from exo_common.opensim_files import Markers, Storage
 from exo_twin.forward.compiler.skeleton import set_pose
 from exo_twin.inverse.kinematics import solve_kinematics
@@ -20,7 +19,8 @@ from exo_twin.opensim_runtime import opensim
 
 FloatArray = NDArray[np.float64]
 
-# Keypoint -> the body whose origin it is (sides stripped): OpenSim's bodies start at their proximal joint.
+# Keypoint -> the body whose origin it is (sides stripped): OpenSim's bodies start at their proximal joint. Used where
+# the keypoint is not simply the midpoint of landmarks that the map locates on the model.
 JOINT_CENTRES = {
     "Hip": "femur",
     "Knee": "tibia",
@@ -59,15 +59,25 @@ def marker_model(model: Path, marker_set: MarkerSet, folder: Path) -> GenericMod
         task.setName(name)
         task.setWeight(place.weight)
         tool.getIKTaskSet().cloneAndAppend(task)
-    for joint, stem in JOINT_CENTRES.items():
-        for side in SIDES:
-            body = f"{stem}_{side}"
-            if body in bodies:
-                markers.cloneAndAppend(_marker(f"{side.upper()}{joint}", body, (0.0, 0.0, 0.0), False))
+    for keypoint in marker_set.keypoints:
+        body, location = _keypoint_on_model(marker_set, keypoint)
+        if body in bodies:
+            markers.cloneAndAppend(_marker(keypoint, body, location, False))
     found = GenericModel(model, folder / "marker_set.xml", folder / "marker_weights.xml", marker_set.scaling)
     if not (markers.printToXML(str(found.markers)) and tool.printToXML(str(found.ik_setup))):
         raise ExoError(f"{folder} could not be written; free disk space or mend the rights")
     return found
+
+
+def _keypoint_on_model(marker_set: MarkerSet, keypoint: str) -> tuple[str, tuple[float, float, float]]:
+    """Body and place of a keypoint: as on the wearer the landmarks' midpoint, else the joint's centre."""
+    rule = marker_set.keypoints[keypoint]
+    places = [marker_set.markers[name] for name in rule.midpoint]
+    located = [np.array(place.location) for place in places if place.location is not None]
+    if places and len(located) == len(places) and not (rule.beyond or rule.inward or rule.down):
+        x, y, z = np.mean(located, axis=0)
+        return places[0].body, (float(x), float(y), float(z))
+    return f"{JOINT_CENTRES.get(keypoint[1:], '')}_{keypoint[0].lower()}", (0.0, 0.0, 0.0)
 
 
 def load_model(path: Path) -> Any:
