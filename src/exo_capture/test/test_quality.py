@@ -4,7 +4,7 @@ import yaml
 from exo_capture.quality import CHECKS, GOOD, NOT_USABLE, USABLE, judge
 from exo_common.errors import ExoError
 
-CLEAN = {check.key: 0.0 for check in CHECKS}
+CLEAN = {check.key.replace("*", "side"): check.good for check in CHECKS}
 STRIDES = {"l": 2, "r": 3}
 
 
@@ -15,12 +15,25 @@ def test_a_clean_capture_is_good():
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.key)
 def test_every_limit_counts_and_says_the_cure(check):
-    between = judge({**CLEAN, check.key: (check.good + check.usable) / 2.0}, STRIDES, {}, {})
-    beyond = judge({**CLEAN, check.key: check.usable * 1.01}, STRIDES, {}, {})
+    key = check.key.replace("*", "side")
+    beyond_usable = check.usable + 0.01 * (check.usable - check.good)
+    between = judge({**CLEAN, key: (check.good + check.usable) / 2.0}, STRIDES, {}, {})
+    beyond = judge({**CLEAN, key: beyond_usable}, STRIDES, {}, {})
     assert (between.verdict, beyond.verdict) == (USABLE, NOT_USABLE)
     for quality in (between, beyond):
         assert len(quality.warnings) == 1
-        assert check.key in quality.warnings[0] and check.cure in quality.warnings[0]
+        assert key in quality.warnings[0] and check.cure in quality.warnings[0]
+
+
+def test_only_the_figures_present_are_judged():
+    assert judge({"reprojection_px": 6.0, "sync_confidence_left": 0.9}, STRIDES, {}, {}).verdict == GOOD
+    several = judge({"observations_kept_left_pct": 40.0, "observations_kept_pct": 85.0}, STRIDES, {}, {})
+    assert several.verdict == USABLE and "observations_kept_left_pct" in several.warnings[0]
+
+
+def test_notes_of_other_stages_are_kept():
+    quality = judge(CLEAN, STRIDES, {}, {}, notes=["the file has a variable frame rate"])
+    assert quality.verdict == GOOD and quality.warnings == ("the file has a variable frame rate",)
 
 
 def test_a_figure_that_could_not_be_computed_is_not_usable():
@@ -29,7 +42,8 @@ def test_a_figure_that_could_not_be_computed_is_not_usable():
 
 def test_a_later_milder_fault_does_not_soften_the_verdict():
     worst, mild = CHECKS[0], CHECKS[-1]
-    figures = {**CLEAN, worst.key: worst.usable * 2.0, mild.key: (mild.good + mild.usable) / 2.0}
+    mild_key = mild.key.replace("*", "side")
+    figures = {**CLEAN, worst.key: worst.usable * 2.0, mild_key: (mild.good + mild.usable) / 2.0}
     assert judge(figures, STRIDES, {}, {}).verdict == NOT_USABLE
 
 
