@@ -21,6 +21,7 @@ from exo_capture.association import (
     find_people,
     find_tracklets,
 )
+from exo_capture.bundle import adjustment_step, turned
 from exo_capture.camera_health import judge_cameras
 from exo_capture.cameras import Camera
 from exo_capture.exchanged_views import mend_exchanged_legs
@@ -40,6 +41,7 @@ GATE = 0.06  # body sizes; an observation this far off is surely wrong
 MAX_PEOPLE = 2  # per camera, tried in the search for the clocks
 PADDING_PX = 16  # encoders round a picture's size up to such blocks
 UNEVEN_CLOCK = 0.1  # of a frame; beyond it the reference camera's times are not even enough to filter on
+REFINEMENT_FRAMES, REFINEMENT_ROUNDS = 60, 3
 SLOTS = tuple(MARKERS.values())
 
 
@@ -147,8 +149,14 @@ def reconstruct(
         )
     seen_px[~health.usable] = np.nan
     seen_px, exchanged = mend_exchanged_legs(seen_px, recording.cameras, time, GATE * size_px)
-    seen = views(seen_px, recording.cameras)
-    points = triangulate(seen, GATE * size_px)
+    gate_px = GATE * size_px
+    turns = np.zeros((len(recording.cameras), 3))
+    if len(recording.cameras) > 2:
+        turns = _turns(seen_px, recording.cameras, time, gate_px)
+        recording = dataclasses.replace(
+            recording, cameras=tuple(turned(c, t) for c, t in zip(recording.cameras, turns, strict=True))
+        )
+    points = triangulate(views(seen_px, recording.cameras), gate_px)
     return _result(recording, time, seen_px, points, exchanged, warnings, up)
 
 
@@ -187,6 +195,17 @@ def _result(
     )
 
 
+def _turns(observations: FloatArray, cameras: Sequence[Camera], time: FloatArray, gate_px: float) -> FloatArray:
+    """(c, 3) rad: how far each camera seems to have turned since its calibration."""
+    step = max(1, len(time) // REFINEMENT_FRAMES)
+    part, rate = observations[:, ::step][:, :, list(SLOTS)], 1.0 / (np.median(np.diff(time)) * step)
+    turns = np.zeros((len(cameras), 3))
+    for _ in range(REFINEMENT_ROUNDS):
+        seen = views(part, [turned(c, t) for c, t in zip(cameras, turns, strict=True)])
+        turns += adjustment_step(seen, triangulate(seen, gate_px), rate).turn
+    return turns
+
+
 def _match(detections: Sequence[Detections], cameras: Sequence[Camera]) -> tuple[_Recording, list[str]]:
     """Pair detections with their cameras, in pixels of the calibration."""
     by_name = {d.camera: d for d in detections}
@@ -220,7 +239,7 @@ def _in_calibrated_pixels(detections: Detections, camera: Camera) -> Detections:
     if abs(scale * height - calibrated_height) > PADDING_PX:
         raise ExoError(
             f"{camera.name} was recorded in {width}x{height} px but calibrated in "
-            f"{calibrated_width}x{calibrated_height}; the calibration file is another camera's, or the picture was turned or cropped"
+            f"{calibrated_width}x{calibrated_height}; the calibration is another camera's, or the picture was turned"
         )
     landmarks = detections.landmarks.copy()
     landmarks[..., :2] *= scale

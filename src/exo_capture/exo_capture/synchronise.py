@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exo_capture.association import body_size
+from exo_capture.bundle import adjustment_step, turned
 from exo_capture.cameras import Camera
 from exo_capture.filtering import fill_gaps, smooth
 from exo_capture.landmarks import BODY
-from exo_capture.triangulation import Views, residuals, triangulate, views
+from exo_capture.triangulation import Views, triangulate, views
 from exo_common.errors import ExoError
 
 FloatArray = NDArray[np.float64]
@@ -36,8 +37,7 @@ MISS_CAP = 0.1  # body sizes; a wild keypoint counts no more
 MAX_MISS = 0.03  # body sizes; synchronised cameras reach 0.005-0.015
 MIN_CONFIDENCE = 0.1
 MAX_STEP_S = 0.05
-JOINT_ROUNDS = 3
-HUBER_PX = 15.0
+JOINT_ROUNDS = 4
 SPEED_STEP_S = 0.01
 EXACT = 1e-6  # share of a frame
 
@@ -239,28 +239,20 @@ def _correlation(a: _Motion, b: _Motion, lags: FloatArray) -> FloatArray:
 
 
 def _refine_jointly(motions: Sequence[_Motion], cameras: Sequence[Camera], offsets: FloatArray) -> FloatArray:
-    """All offsets together: each camera against the points that the others see, by one Gauss-Newton step a round."""
-    offsets = offsets.copy()
-    if len(cameras) < 3:
-        return offsets
-    time = motions[0].series.time
+    """All offsets together, with small turns of the cameras, so that these do not pass for delays."""
+    offsets, cameras = offsets.copy(), list(cameras)
+    rate = min(motions[0].series.rate_hz, SEARCH_HZ)
+    time = np.arange(motions[0].series.time[0], motions[0].series.time[-1], 1.0 / rate)
+    size = float(np.median([motion.size for motion in motions]))
     for _ in range(JOINT_ROUNDS):
         seen = _smooth_views(motions, cameras, offsets, time)
-        later, earlier = (
+        before, after = (
             _smooth_views(motions, cameras, offsets + d, time).image for d in (SPEED_STEP_S, -SPEED_STEP_S)
         )
-        slope = (earlier - later) / (2.0 * SPEED_STEP_S) * seen.focal[:, None, None, None]
-        steps = np.zeros(len(cameras))
-        for c in range(len(cameras)):
-            points = triangulate(seen.of([o for o in range(len(cameras)) if o != c]), 4.0 * HUBER_PX).position
-            error = residuals(seen.of([c]), points)[0]
-            known = np.isfinite(error).all(axis=2) & np.isfinite(slope[c]).all(axis=2)
-            if known.any():
-                weight = np.minimum(1.0, HUBER_PX / np.maximum(np.linalg.norm(error[known], axis=1), 1e-9))[:, None]
-                # Added time shows the person earlier, so the error grows against the speed.
-                steps[c] = (weight * error[known] * slope[c][known]).sum() / (weight * slope[c][known] ** 2).sum()
-        offsets += np.clip(np.nan_to_num(steps), -MAX_STEP_S, MAX_STEP_S)
-        offsets -= offsets[0]
+        speed = (after - before) / (2.0 * SPEED_STEP_S) * seen.focal[:, None, None, None]
+        step = adjustment_step(seen, triangulate(seen, MISS_CAP * size), rate, speed, turns=len(cameras) > 2)
+        offsets += np.clip(step.delay_s, -MAX_STEP_S, MAX_STEP_S)
+        cameras = [turned(camera, turn) for camera, turn in zip(cameras, step.turn, strict=True)]
     return offsets
 
 

@@ -98,7 +98,7 @@ def views(observations: FloatArray, cameras: Sequence[Camera]) -> Views:
 
 def residuals(seen: Views, position: FloatArray) -> FloatArray:
     """(c, ..., 2) px of the observations less the images of points (..., 3); NaN where one is missing or behind."""
-    camera = _in_cameras(seen, position)
+    camera = in_cameras(seen, position)
     with np.errstate(invalid="ignore", divide="ignore"):
         image = np.where(camera[..., 2:] > MIN_DEPTH_M, camera[..., :2] / camera[..., 2:], np.nan)
     focal = seen.focal.reshape(-1, *([1] * (image.ndim - 1)))
@@ -158,7 +158,7 @@ def pair_errors(seen: Views) -> FloatArray:
     return errors
 
 
-def _in_cameras(seen: Views, position: FloatArray) -> FloatArray:
+def in_cameras(seen: Views, position: FloatArray) -> FloatArray:
     """(c, ..., 3) camera coordinates of points (..., 3) m."""
     shape = (-1, *([1] * (position.ndim - 1)), 3)
     turned = np.einsum("cij,...j->c...i", seen.rotation, position)
@@ -230,9 +230,9 @@ def _within(seen: Views, position: FloatArray, gate: FloatArray) -> BoolArray:
     return np.asarray(error < gate[:, None, None])
 
 
-def _jacobian(seen: Views, position: FloatArray) -> FloatArray:
+def jacobian(seen: Views, position: FloatArray) -> FloatArray:
     """(c, n, k, 2, 3) px/m, of the points' images."""
-    camera = _in_cameras(seen, position)
+    camera = in_cameras(seen, position)
     depth = np.where(camera[..., 2] > MIN_DEPTH_M, camera[..., 2], np.nan)
     image = camera[..., :2] / depth[..., None]
     slope = seen.rotation[:, None, None, :2] - image[..., None] * seen.rotation[:, None, None, 2:]
@@ -245,7 +245,7 @@ def _refine(seen: Views, position: FloatArray, inliers: BoolArray, sigma: FloatA
     some = inliers.sum(axis=0) >= 2
     for _ in range(REFINEMENTS):
         difference = residuals(seen, position) / sigma[:, None, None, None]
-        slope = _jacobian(seen, position) / sigma[:, None, None, None, None]
+        slope = jacobian(seen, position) / sigma[:, None, None, None, None]
         length = np.linalg.norm(difference, axis=3)
         weight = np.where(inliers, seen.weight * np.minimum(1.0, HUBER_SIGMAS / np.maximum(length, 1e-9)), 0.0)
         difference, slope = np.nan_to_num(difference), np.nan_to_num(slope)
@@ -257,7 +257,7 @@ def _refine(seen: Views, position: FloatArray, inliers: BoolArray, sigma: FloatA
 
 def _covariance(seen: Views, position: FloatArray, inliers: BoolArray, sigma: FloatArray) -> FloatArray:
     """(n, k, 3, 3) m²; NaN where fewer than two cameras agree."""
-    slope = np.nan_to_num(_jacobian(seen, position)) / sigma[:, None, None, None, None]
+    slope = np.nan_to_num(jacobian(seen, position)) / sigma[:, None, None, None, None]
     information = np.einsum("cnk,cnkri,cnkrj->nkij", inliers.astype(float), slope, slope, optimize=True)
     result = np.full(information.shape, np.nan)
     some = inliers.sum(axis=0) >= 2
