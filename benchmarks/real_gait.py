@@ -1,4 +1,4 @@
-"""Real walkers for the benches: their joint angles and keypoints, from marker recordings, as the truth to be found again.
+"""Real walkers for the benches: joint angles and keypoints, from marker recordings, as the truth to be found again.
 
 Every wearer's model is posed in the wearer's own motion, so that keypoints, body
 orientations and joint angles agree exactly; what a virtual camera adds is then the only error.
@@ -26,11 +26,11 @@ from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES
 from exo_common.opensim_files import Storage, read_storage
 from exo_twin.forward.compiler.skeleton import set_pose
+from exo_twin.inverse import fit as fits
 from exo_twin.inverse import kinematics, scaling
 from exo_twin.inverse import marker_model as marker_models
-from exo_twin.inverse.kinematics import solve_kinematics
-from exo_twin.inverse.marker_model import body_pose, load_model, marker_model, place_markers, pose_at
-from exo_twin.inverse.scaling import scale_model
+from exo_twin.inverse.fit import fit_markers
+from exo_twin.inverse.marker_model import body_pose, load_model, pose_at
 from exo_twin.opensim_runtime import logging_to
 
 FloatArray = NDArray[np.float64]
@@ -148,6 +148,7 @@ def _key(folder: Path, generic: Path) -> str:
         marker_frame,
         marker_labels,
         marker_sets,
+        fits,
         kinematics,
         marker_models,
         scaling,
@@ -187,15 +188,13 @@ def _gait_speeds(folder: Path, generic: Path) -> RealGait:
         raise ExoError(f"{folder} does not say the subject's height and mass; add them to the C3D's SUBJECT group")
     with tempfile.TemporaryDirectory() as scratch, logging_to(Path(scratch) / "opensim.log"):
         work = Path(scratch)
-        equipped = marker_model(generic, capture.marker_set, work)
-        scaled = work / "scaled.osim"
-        scale_model(capture.static, height, mass, equipped, scaled, sagittal=False, min_frames=1)
-        place_markers(scaled, equipped, capture.marker_set, capture.static, static=True)
-        solved = solve_kinematics(capture.markers, scaled, equipped, work / "walk.mot", sagittal=False, clamped=False)
-        model = load_model(scaled)
+        fit = fit_markers(
+            capture.markers, capture.static, capture.marker_set, height, mass, work, generic=generic, clamped=False
+        )
+        model = load_model(fit.scaling.model)
         state = model.initSystem()
-        rms = 1e3 * float(np.sqrt(np.mean(solved.marker_rms**2)))
-        return _posed(folder.name, height, mass, model, state, solved.coordinates, rms)
+        rms = 1e3 * float(np.sqrt(np.mean(fit.kinematics.marker_rms**2)))
+        return _posed(folder.name, height, mass, model, state, fit.kinematics.coordinates, rms)
 
 
 def _posed(wearer: str, height: float, mass: float, model: Any, state: Any, motion: Storage, rms: float) -> RealGait:

@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 import yaml
 
+from exo_capture.marker_set import MarkerSet
 from exo_common.artefact import writing
 from exo_common.errors import ExoError
 from exo_common.opensim_files import Markers, Storage, write_storage
 from exo_common.session import Wearer
 from exo_twin.forward.compiler.compile import Compiled, compile_walker
 from exo_twin.forward.compiler.exoskeleton import HipExoskeleton
+from exo_twin.inverse.fit import fit_markers, fit_side_view
 from exo_twin.inverse.gait_cycle import gait_from_motion
-from exo_twin.inverse.kinematics import Kinematics, solve_kinematics
-from exo_twin.inverse.models import blazepose_model
+from exo_twin.inverse.kinematics import Kinematics
 from exo_twin.inverse.muscle_tuning import Retuned, retune_tendons, tuning_warnings
-from exo_twin.inverse.scaling import Scaling, scale_model
+from exo_twin.inverse.scaling import Scaling
 from exo_twin.inverse.tolerance import compute_envelope
 from exo_twin.opensim_runtime import logging_to
 from exo_twin.twin import GAIT_FILE, KIND, Gait
@@ -41,12 +42,14 @@ def build_twin(
     inputs: Mapping[str, Path],
     warnings: Sequence[str] = (),
     progress: Callable[[str], None] = lambda _: None,
+    marker_set: MarkerSet | None = None,
+    static: Markers | None = None,
 ) -> Path:
-    """Build the whole twin of a wearer filmed by one camera from the side.
+    """Build the whole twin of a wearer filmed by one camera from the side, or recorded with skin markers.
 
     Parameters
     ----------
-    markers : BlazePose keypoints in OpenSim's frame, m.
+    markers : BlazePose keypoints in OpenSim's frame, m; with a marker set its markers, too.
     strides : complete strides (side, start, toe_off, end in s), e.g. of exo_capture.gait_events.
     quality : the capture's quality report, kept inside quality.yaml.
     wearer : id, height (m) and mass (kg) are used.
@@ -55,6 +58,8 @@ def build_twin(
     inputs : files whose hashes go into the manifest.
     warnings : of earlier stages, kept in the manifest.
     progress : called with a short phrase at the start of every step.
+    marker_set : of skin markers (exo_capture.marker_capture); None: keypoints of one camera.
+    static : markers and keypoints of a quiet stance, which place the skin markers.
 
     Returns
     -------
@@ -71,20 +76,17 @@ def build_twin(
         logging_to(Path(scratch) / "opensim.log"),
     ):
         work = Path(scratch)
-        progress("scaling the OpenSim model")
-        generic = blazepose_model()
-        first = scale_model(markers, wearer.height, wearer.mass, generic, work / "scaled.osim")
-        progress("inverse kinematics, first pass")
-        motion = solve_kinematics(markers, first.model, generic, work / "coordinates.mot").coordinates
-        scaling = scale_model(markers, wearer.height, wearer.mass, generic, work / "scaled.osim", motion=motion)
-        progress("inverse kinematics, second pass")
-        kinematics = solve_kinematics(markers, scaling.model, generic, work / "coordinates.mot", motion=motion)
-        gait = gait_from_motion(kinematics.coordinates, strides, _source(len(strides)))
+        if marker_set is None:
+            fit = fit_side_view(markers, wearer.height, wearer.mass, work, progress)
+        else:
+            fit = fit_markers(markers, static, marker_set, wearer.height, wearer.mass, work, progress)
+        scaling, kinematics = fit.scaling, fit.kinematics
+        gait = gait_from_motion(kinematics.coordinates, strides, f"{fit.source}, mean of {len(strides)} strides")
         retuned = retune_tendons(scaling.model, gait)
         progress("compiling the walker")
         compiled = compile_walker(scaling.model, wearer.height, _upright(kinematics.coordinates), exoskeleton)
         envelope = compute_envelope(wearer.id, gait, compiled.arrays, exoskeleton.torque_max)
-        found += [*scaling.warnings, *kinematics.warnings, *tuning_warnings(retuned)]
+        found += [*fit.warnings, *tuning_warnings(retuned)]
         found += [*compiled.agreement.warnings(), MUSCLE_MODEL]
         progress("writing the twin")
         with writing(folder, KIND, wearer.id, inputs, found) as target:
@@ -99,10 +101,6 @@ def build_twin(
             )
             shutil.copy(work / "opensim.log", target / "opensim.log")
     return folder
-
-
-def _source(strides: int) -> str:
-    return f"video of one sagittal camera, OpenSim inverse kinematics, mean of {strides} strides"
 
 
 def _upright(coordinates: Storage) -> dict[str, float]:
