@@ -17,6 +17,7 @@ from exo_capture.landmarks import LEG_L, LEG_R, LOWER_L, LOWER_R, hip_centre
 
 # Lengths in body heights (nose to foot) of the walker, times in s.
 STEP_CAP = 0.4  # a joint costs at most this, so that one wild joint cannot decide for the whole leg
+MISSING_COST = 0.1  # of a joint that is not seen, e.g. outside the picture: more than jitter, less than an exchange
 MAX_PREDICTION_S = 0.2  # across longer gaps velocity predicts nothing
 SWITCH_COST = 0.2  # for changing between exchanged and not exchanged
 EXCHANGED_COST = 0.15  # per frame: exchanges are short; a long one must be clear at both of its ends
@@ -72,7 +73,8 @@ def exchanged_legs(relative: NDArray[np.float64], rate_hz: float) -> NDArray[np.
     ----------
     relative : (n, 33, 2) positions relative to the hip centre, body heights; NaN where missing.
     """
-    seen = np.flatnonzero(np.isfinite(relative[:, (*LOWER_L, *LOWER_R)]).all(axis=(1, 2)))
+    legs = [np.isfinite(relative[:, leg]).all(axis=(1, 2)) for leg in (LOWER_L, LOWER_R)]
+    seen = np.flatnonzero(legs[0] | legs[1])
     exchanged = np.zeros(len(relative), dtype=bool)
     if len(seen) < 3:
         return exchanged
@@ -145,4 +147,5 @@ def _relative(landmarks: NDArray[np.float64], height: NDArray[np.float64]) -> ND
 
 
 def _step(difference: NDArray[np.float64]) -> float:
-    return float(np.minimum(np.linalg.norm(difference, axis=1), STEP_CAP).sum())
+    step = np.linalg.norm(difference, axis=1)
+    return float(np.where(np.isfinite(step), np.minimum(step, STEP_CAP), MISSING_COST).sum())

@@ -14,14 +14,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from exo_capture.camera_motion import background_path, motion_px
+from exo_capture.clip_detection import detect_clip
 from exo_capture.gait_events import GaitEvents, Stride
 from exo_capture.path_crop import Path2D, crop_box, pick_walker, walker_path
 from exo_capture.people import Candidates, choose_walker, find_tracks
-from exo_capture.pose import N_LANDMARKS, PoseEstimator
-from exo_capture.quality import NOT_USABLE, Quality
+from exo_capture.pose import N_LANDMARKS
+from exo_capture.quality import CHECKS, NOT_USABLE, Quality
 from exo_capture.sagittal import View
 from exo_capture.sagittal_reconstruction import SagittalReconstruction, check_height, reconstruct_sagittal
-from exo_capture.video import Clip, open_clip, read_frames
+from exo_capture.video import Clip, open_clip
 from exo_common.errors import ExoError
 from exo_common.opensim_files import Markers
 
@@ -84,6 +86,7 @@ def capture_sagittal(
     start_s: float = 0.0,
     end_s: float = np.inf,
     progress: Progress | None = None,
+    person: int | None = None,
 ) -> Capture:
     """Capture the person who walks across a side view.
 
@@ -94,27 +97,33 @@ def capture_sagittal(
     model : pose model bundle (see weights.model_path).
     start_s, end_s : part of the video to use, s.
     progress : called with the share done, 0..1, and what is being done.
+    person : which of several walkers, 1 for the first to appear; needed if two walk about equally far.
 
     Raises
     ------
     ExoError : if the height is not in m; the video is missing, unreadable or too short; nobody or two people
-        walk across; the walk holds too few strides; or the result is not usable.
+        walk across; the camera moves; the walk holds too few strides; or the result is not usable.
     """
     report = progress or (lambda share, text: None)
     check_height(height)
     report(0.0, "opening the video")
     clip = open_clip(video, start_s, end_s)
-    candidates = _find_people(clip, model, report)
-    walker = choose_walker(find_tracks(candidates, clip.rate_hz), clip.rate_hz)
+    people = detect_clip(clip, model, PEOPLE, progress=lambda share: report(0.5 * share, "looking for people"))
+    candidates = Candidates(people.frame + clip.first, people.landmarks)
+    walker = choose_walker(find_tracks(candidates, clip.rate_hz), clip.rate_hz, person)
     path = walker_path(walker, clip)
+    body_px = float(np.median(path.height))
+    motion = 100.0 * motion_px(background_path(clip, people)) / body_px
+    _require_standing_camera(video, motion)
     seen = _follow(clip, path, model, report)
     report(0.97, "repairing and filtering")
     result = reconstruct_sagittal(
         seen,
-        path.frame / clip.rate_hz,
+        clip.file_time[path.frame],
         (clip.width, clip.height),
         height,
-        figures={"frames_in_video": float(clip.count)},
+        figures={"frames_in_video": float(clip.count), "camera_motion_pct": motion},
+        notes=[clip.note] if clip.note else [],
     )
     if result.quality.verdict == NOT_USABLE:
         raise ExoError(f"{video} cannot be used: {'; '.join(result.quality.warnings)}")
@@ -122,33 +131,29 @@ def capture_sagittal(
     return Capture(clip, result, Pixels(path.frame[result.window], result.pixels, candidates))
 
 
-def _find_people(clip: Clip, model: Path, report: Progress) -> Candidates:
-    """First pass: everybody in the whole picture."""
-    frames, people = [], []
-    with PoseEstimator(model, PEOPLE) as estimator:
-        for index, image in read_frames(clip):
-            found = estimator.detect(image)
-            frames += [index] * len(found)
-            people.append(found)
-            report(0.5 * (index - clip.first) / clip.count, "looking for people")
-    if not people:
-        raise ExoError(f"no frame of {clip.path} can be decoded; export the video again, e.g. as MP4 with H.264")
-    return Candidates(np.array(frames, dtype=np.int64), np.concatenate(people))
+def _require_standing_camera(video: Path, motion_pct: float) -> None:
+    check = next(check for check in CHECKS if check.key == "camera_motion_pct")
+    if check.level(motion_pct) == NOT_USABLE:
+        raise ExoError(
+            f"the camera of {video} moves (the background shifts by {motion_pct:.0f} % of the wearer's height, "
+            f"at most {check.usable:g} % can be used); {check.cure}"
+        )
 
 
 def _follow(clip: Clip, path: Path2D, model: Path, report: Progress) -> NDArray[np.float64]:
     """Second pass along the walker's path: (n, 33, 3) px, px, confidence; NaN where the walker was not found."""
+    part = dataclasses.replace(clip, first=int(path.frame[0]), stop=int(path.frame[-1]) + 1)
+
+    def crop(index: int) -> tuple[int, int, int, int] | None:
+        left, top, right, bottom = crop_box(path, index - part.first, clip)
+        return (left, top, right, bottom) if right - left > 1 and bottom - top > 1 else None
+
+    people = detect_clip(
+        part, model, PEOPLE_IN_CROP, crop, lambda share: report(0.5 + 0.45 * share, "following the walker")
+    )
     seen = np.full((len(path.frame), N_LANDMARKS, 3), np.nan)
-    with PoseEstimator(model, PEOPLE_IN_CROP) as estimator:
-        part = dataclasses.replace(clip, first=int(path.frame[0]), stop=int(path.frame[-1]) + 1)
-        for index, image in read_frames(part):
-            i = index - part.first
-            left, top, right, bottom = crop_box(path, i, clip)
-            if right - left > 1 and bottom - top > 1:
-                people = estimator.detect(image[top:bottom, left:right])
-                people[:, :, :2] += (left, top)
-                chosen = pick_walker(people, path, i)
-                if chosen is not None:
-                    seen[i] = chosen
-            report(0.5 + 0.45 * i / part.count, "following the walker")
+    for i in range(len(seen)):
+        chosen = pick_walker(people.landmarks[people.frame == i], path, i)
+        if chosen is not None:
+            seen[i] = chosen
     return seen

@@ -87,30 +87,38 @@ def find_tracks(candidates: Candidates, rate_hz: float) -> list[Track]:
     return tracks
 
 
-def choose_walker(tracks: list[Track], rate_hz: float) -> Track:
+def choose_walker(tracks: list[Track], rate_hz: float, person: int | None = None) -> Track:
     """The person who walks furthest across the picture, cut to the steady walk.
+
+    Parameters
+    ----------
+    person : chooses among the people who walk, 1 for the first to appear.
 
     Raises
     ------
-    ExoError : if nobody walks across, or two people do so about equally.
+    ExoError : if nobody walks across, two people do so about equally and none is chosen, or there is no such person.
     """
     if not tracks:
         raise ExoError("no person was found in the video; film the wearer from the side, whole body in the picture")
-    walks = sorted((steady_walk(track, rate_hz) for track in tracks), key=lambda walk: walk.travel, reverse=True)
-    best = walks[0]
-    if best.travel < MIN_TRAVEL:
+    walks = [steady_walk(track, rate_hz) for track in tracks]
+    furthest = max(walks, key=lambda walk: walk.travel)
+    if furthest.travel < MIN_TRAVEL:
         raise ExoError(
             f"nobody walks across the picture (found {_count(len(tracks), 'person', 'people')}, the longest way is "
-            f"{best.travel:.1f} body heights); film at least two strides from the side with a standing camera"
+            f"{furthest.travel:.1f} body heights); film at least two strides from the side with a standing camera"
         )
-    rivals = [walk for walk in walks[1:] if walk.travel > RIVAL_SHARE * best.travel]
-    if rivals:
-        spans = " and ".join(f"{w.frame[0] / rate_hz:.1f}-{w.frame[-1] / rate_hz:.1f} s" for w in (best, rivals[0]))
+    walkers = sorted((walk for walk in walks if walk.travel >= MIN_TRAVEL), key=lambda walk: int(walk.frame[0]))
+    listed = "; ".join(f"person {i}: {_describe(walk, rate_hz)}" for i, walk in enumerate(walkers, 1))
+    if person is not None:
+        if not 1 <= person <= len(walkers):
+            raise ExoError(f"there is no person {person}; choose one of: {listed}")
+        return walkers[person - 1]
+    if any(walk is not furthest and walk.travel > RIVAL_SHARE * furthest.travel for walk in walkers):
         raise ExoError(
-            f"two people walk across the picture ({spans}) and either could be the wearer; "
-            "choose with walking.start and walking.end, or film the wearer alone"
+            f"{_count(len(walkers), 'person', 'people')} walk across the picture and any could be the wearer; choose "
+            f"by --person, or by start and end of the walk ({listed})"
         )
-    return best
+    return furthest
 
 
 def steady_walk(track: Track, rate_hz: float) -> Track:
@@ -171,3 +179,9 @@ def _without_chimeras(track: Track, rate_hz: float) -> Track:
 
 def _count(n: int, one: str, many: str) -> str:
     return f"{n} {one if n == 1 else many}"
+
+
+def _describe(walk: Track, rate_hz: float) -> str:
+    way = "right" if walk.hip[-1, 0] > walk.hip[0, 0] else "left"
+    start, end = walk.frame[[0, -1]] / rate_hz
+    return f"{start:.1f}-{end:.1f} s, walking to the {way} from x = {walk.hip[0, 0]:.0f} px"

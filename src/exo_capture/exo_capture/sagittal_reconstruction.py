@@ -7,16 +7,17 @@ legs, gap filling, filtering, scale from stature, events, verdict.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exo_capture.filtering import CUTOFF_HZ, fill_gaps, smooth
 from exo_capture.gait_events import GaitEvents, find_events, spatio_temporal
-from exo_capture.landmarks import BODY, LEG_L, LEG_R, LOWER_L, LOWER_R, MARKERS
+from exo_capture.landmarks import BODY, HIPS, LEG_L, LEG_R, LOWER_L, LOWER_R, MARKERS, SHOULDERS
 from exo_capture.leg_repair import Repair, repair_legs
 from exo_capture.quality import Quality, bone_length_cv_pct, judge
-from exo_capture.sagittal import View, apparent_height, fit_view, to_markers
+from exo_capture.sagittal import MIN_FRAMES, View, apparent_height, fit_view, to_markers
 from exo_common.errors import ExoError
 from exo_common.frames import SIDES
 from exo_common.opensim_files import Markers
@@ -25,7 +26,11 @@ HEIGHT_M = (1.0, 2.3)
 MAX_BREAK_S = 0.2  # a longer absence ends the usable window
 BORDER = 0.02  # of the body height: a joint this near the edge of the picture is half outside
 MIN_STRIDES = 2
+HIDDEN_MARGIN = 0.05  # of confidence: a near leg known this much worse than the far one is probably the far one
+SIDE_NAMES = {"l": "left", "r": "right"}
 LEG_JOINTS = (*LEG_L, *LEG_R)
+TRUNK = (*SHOULDERS, *HIPS)
+BoolArray = NDArray[np.bool_]
 FEET = (*LOWER_L[1:], *LOWER_R[1:])
 
 # How far to trust what was not plainly measured, as factors on the estimator's own confidence.
@@ -68,7 +73,8 @@ def reconstruct_sagittal(
     height: float,
     *,
     cutoff_hz: float | None = CUTOFF_HZ,
-    figures: dict[str, float] | None = None,
+    figures: Mapping[str, float] | None = None,
+    notes: Sequence[str] = (),
 ) -> SagittalReconstruction:
     """Markers, events and quality of one person who walks across a side view.
 
@@ -81,6 +87,7 @@ def reconstruct_sagittal(
     height : the wearer's standing height, m.
     cutoff_hz : of the zero-phase low-pass; None leaves it out.
     figures : known from the video (e.g. of the camera's motion), to be judged with the others.
+    notes : warnings known from the video, for the report.
 
     Raises
     ------
@@ -88,11 +95,15 @@ def reconstruct_sagittal(
         strides are complete.
     """
     check_height(height)
-    window = _usable_window(landmarks, time, size)
-    time = time[window]
+    body_px = apparent_height(landmarks[:, :, :2])
+    inside = _inside(landmarks, size, BORDER * body_px)
+    window = _usable_window(inside, time)
+    time, body_px = time[window], body_px[window]
     rate_hz = float((len(time) - 1) / (time[-1] - time[0]))
-    seen = _inside_only(landmarks[window], size)
-    repaired, repair = repair_legs(seen[:, :, :2], apparent_height(seen[:, :, :2]), rate_hz)
+    # What an estimator makes up outside the picture is not measured.
+    seen = landmarks[window].copy()
+    seen[~inside[window], :2] = np.nan
+    repaired, repair = repair_legs(seen[:, :, :2], body_px, rate_hz)
     flat, added = fill_gaps(repaired.reshape(len(seen), -1), rate_hz)
     filled = (flat if cutoff_hz is None else smooth(flat, rate_hz, cutoff_hz)).reshape(repaired.shape)
     interpolated = added.reshape(repaired.shape)[:, :, 0]
@@ -103,53 +114,56 @@ def reconstruct_sagittal(
     events = find_events(markers)
     _require_strides(events, markers)
     quality = judge(
-        (figures or {}) | _figures(rate_hz, seen, repair, interpolated, markers, view),
+        dict(figures or {}) | _figures(rate_hz, seen, repair, interpolated, markers, view),
         {side: len(events.of(side)) for side in SIDES},
         spatio_temporal(events, markers),
         {
             "part_used": f"{time[0]:.2f}-{time[-1]:.2f} s",
             "direction": "to the right" if view.direction > 0 else "to the left",
-            "near_leg": {"l": "left", "r": "right"}[view.near_side],
+            "near_leg": SIDE_NAMES[view.near_side],
         },
+        notes=[*notes, *_near_leg_note(seen, view)],
     )
     return SagittalReconstruction(markers, raw, filled, window, events, quality, view)
 
 
-def _known_slots(landmarks: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The slots of BODY that this source fills at all."""
-    return np.array([slot for slot in BODY if np.isfinite(landmarks[:, slot, :2]).any()], dtype=np.int64)
-
-
-def _inside(landmarks: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Frames (n,) with all known slots measured and clear of the picture's edge."""
-    slots = _known_slots(landmarks)
-    margin = BORDER * apparent_height(landmarks[:, :, :2])[:, None]
-    x, y = landmarks[:, slots, 0], landmarks[:, slots, 1]
+def _inside(landmarks: NDArray[np.float64], size: tuple[int, int], margin_px: NDArray[np.float64]) -> BoolArray:
+    """Landmarks (n, 33) that lie in the picture, clear of its edge; slots that no frame knows count as inside."""
+    x, y, margin = landmarks[:, :, 0], landmarks[:, :, 1], margin_px[:, None]
+    unknown = ~np.isfinite(x).any(axis=0)
     return np.asarray(
-        ((x > margin) & (x < size[0] - margin) & (y > margin) & (y < size[1] - margin)).all(axis=1), dtype=bool
+        unknown | ((x > margin) & (x < size[0] - margin) & (y > margin) & (y < size[1] - margin)), dtype=bool
     )
 
 
-def _inside_only(landmarks: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
-    """Landmarks without those (NaN) that an estimator made up outside the picture."""
-    x, y = landmarks[:, :, 0], landmarks[:, :, 1]
-    outside = (x < 0.0) | (x > size[0]) | (y < 0.0) | (y > size[1])
-    return np.where(outside[:, :, None], np.nan, landmarks)
+def _usable_window(inside: BoolArray, time: NDArray[np.float64]) -> slice:
+    """The longest part with the whole body in the picture, and what follows on either side while half of it is.
 
-
-def _usable_window(landmarks: NDArray[np.float64], time: NDArray[np.float64], size: tuple[int, int]) -> slice:
-    """The longest part in which the whole body is in the picture, short absences allowed."""
-    whole = np.flatnonzero(_inside(landmarks, size)) if len(_known_slots(landmarks)) else np.array([], dtype=int)
-    if len(whole) < MIN_STRIDES:
-        raise ExoError("the walker is never in the picture from head to foot; film from further away")
+    Parameters
+    ----------
+    inside : (n, 33), see _inside.
+    """
+    whole, trunk, left, right = (np.asarray(inside[:, part].all(axis=1)) for part in (BODY, TRUNK, LEG_L, LEG_R))
+    half = trunk & (left | right)
     interval = float(np.median(np.diff(time)))
-    runs = np.split(whole, np.flatnonzero(np.diff(time[whole]) > MAX_BREAK_S + 1.5 * interval) + 1)
-    longest = max(runs, key=len)
-    if len(longest) < MIN_STRIDES:
-        raise ExoError(
-            "the walker is in the picture from head to foot for no two frames running; film from further away"
-        )
+    index = np.flatnonzero(whole | half)
+    runs = np.split(index, np.flatnonzero(np.diff(time[index]) > MAX_BREAK_S + 1.5 * interval) + 1)
+    longest = max(runs, key=lambda run: int(whole[run].sum()))
+    if whole[longest].sum() < MIN_FRAMES:
+        raise ExoError("the walker is never in the picture from head to foot for long enough; film from further away")
     return slice(int(longest[0]), int(longest[-1]) + 1)
+
+
+def _near_leg_note(seen: NDArray[np.float64], view: View) -> list[str]:
+    """A warning if the leg that should be near to the camera is the one that the estimator sees worse."""
+    confidence = {side: np.nanmean(seen[:, leg[1:], 2]) for side, leg in (("l", LEG_L), ("r", LEG_R))}
+    far = "l" if view.near_side == "r" else "r"
+    if not confidence[view.near_side] < confidence[far] - HIDDEN_MARGIN:
+        return []
+    return [
+        f"the {SIDE_NAMES[view.near_side]} leg should be near the camera but is seen worse than the other; "
+        "if the video is mirrored, left and right are exchanged in everything that follows"
+    ]
 
 
 def _confidence(seen: NDArray[np.float64], repair: Repair, interpolated: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -68,8 +68,16 @@ def test_two_walkers_need_a_choice(walker):
     there, back = walker(direction=1).landmarks, walker(direction=-1).landmarks
     frames = np.arange(len(there))
     tracks = find_tracks(candidates((frames, there), (frames, back + np.array([0.0, -300.0]))), RATE_HZ)
-    with pytest.raises(ExoError, match=r"two people walk.*walking\.start"):
+    with pytest.raises(
+        ExoError, match=r"2 people walk.*person 1: 0\.0-4\.0 s, walking to the (?P<way>right|left)"
+    ) as refused:
         choose_walker(tracks, RATE_HZ)
+    said = [part.split(" from ")[0].split()[-1] for part in str(refused.value).split("walking to the")[1:]]
+    for person in (1, 2):
+        chosen = choose_walker(tracks, RATE_HZ, person)
+        assert (chosen.hip[-1, 0] > chosen.hip[0, 0]) == (said[person - 1] == "right")
+    with pytest.raises(ExoError, match="there is no person 3; choose one of: person 1"):
+        choose_walker(tracks, RATE_HZ, 3)
 
 
 def test_nobody_walks(walker):
