@@ -32,7 +32,7 @@ RECOGNISED_SHARE = 0.6  # of a map's markers in a recording; fewer means another
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a marker sits: OpenSim body, rough location on LaiUhlrich2022 (3,) m or None, weight in kinematics."""
+    """Where a marker sits: OpenSim body, rough location on it (3,) m or None, weight in kinematics."""
 
     landmark: str
     body: str
@@ -71,6 +71,7 @@ class MarkerSet:
     keypoints : BlazePose keypoint (a name in exo_capture.landmarks.MARKERS) -> rule.
     scaling : segment -> (pairs of markers or keypoints, "a+b" a midpoint; OpenSim bodies, sides stripped).
     order : "above", "ahead" or "outside" -> marker pairs in that order on an upright person.
+    sizes : body (side stripped) -> distance to its next joint on the model that the locations belong to, m.
     pelvis : "asis_l", "asis_r", "psis_l", "psis_r" -> marker.
     """
 
@@ -79,6 +80,7 @@ class MarkerSet:
     keypoints: dict[str, KeypointRule]
     scaling: dict[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...]]]
     order: dict[str, tuple[tuple[str, str], ...]]
+    sizes: dict[str, float]
     pelvis: dict[str, str]
 
     @classmethod
@@ -100,6 +102,7 @@ class MarkerSet:
                 {key: _rule(value) for key, value in _both_sides(content["keypoints"]).items()},
                 {key: _segment(value) for key, value in content["scaling"].items()},
                 {key: _pairs(value) for key, value in content["order"].items()},
+                {key: float(value) for key, value in content["model"]["sizes"].items()},
                 {
                     f"{key}_{side}": _sided(template, side)
                     for key, template in content["pelvis"].items()

@@ -29,6 +29,16 @@ JOINT_CENTRES = {
     "Elbow": "ulna",
     "Wrist": "hand",
 }
+# Body -> the body whose origin marks its far end (sides stripped): what locations on it are stretched by.
+NEXT_JOINT = {
+    "pelvis": "femur",
+    "femur": "tibia",
+    "tibia": "talus",
+    "calcn": "toes",
+    "torso": "humerus",
+    "humerus": "ulna",
+    "radius": "hand",
+}
 POSES = 20  # of a recording, spread over it, in which markers are placed
 
 
@@ -38,7 +48,7 @@ def marker_model(model: Path, marker_set: MarkerSet, folder: Path) -> GenericMod
     Parameters
     ----------
     model : any .osim with the Rajagopal family's bodies and coordinates (LaiUhlrich2022, Rajagopal2016, ...).
-    marker_set : its rough locations are taken as they are, scaled later with the bodies.
+    marker_set : its rough locations are stretched by the ratio of body sizes.
     folder : where the marker and weight files are written.
 
     Raises
@@ -46,7 +56,7 @@ def marker_model(model: Path, marker_set: MarkerSet, folder: Path) -> GenericMod
     ExoError : if the model cannot be read or lacks a body of the map.
     """
     loaded = load_model(model)
-    loaded.initSystem()
+    ratios = _size_ratios(loaded, marker_set)
     bodies = {body.getName() for body in loaded.getBodySet()}
     markers, tool = opensim.MarkerSet(), opensim.InverseKinematicsTool()
     for name, place in marker_set.markers.items():
@@ -54,7 +64,8 @@ def marker_model(model: Path, marker_set: MarkerSet, folder: Path) -> GenericMod
             raise ExoError(
                 f"{model} has no body '{place.body}' for marker {name}; choose a model of the Rajagopal family"
             )
-        markers.cloneAndAppend(_marker(name, place.body, place.location or (0.0, 0.0, 0.0), place.location is None))
+        location = np.array(place.location or (0.0, 0.0, 0.0)) * ratios.get(place.body, 1.0)
+        markers.cloneAndAppend(_marker(name, place.body, location, place.location is None))
         task = opensim.IKMarkerTask()
         task.setName(name)
         task.setWeight(place.weight)
@@ -62,22 +73,34 @@ def marker_model(model: Path, marker_set: MarkerSet, folder: Path) -> GenericMod
     for keypoint in marker_set.keypoints:
         body, location = _keypoint_on_model(marker_set, keypoint)
         if body in bodies:
-            markers.cloneAndAppend(_marker(keypoint, body, location, False))
+            markers.cloneAndAppend(_marker(keypoint, body, location * ratios.get(body, 1.0), False))
     found = GenericModel(model, folder / "marker_set.xml", folder / "marker_weights.xml", marker_set.scaling)
     if not (markers.printToXML(str(found.markers)) and tool.printToXML(str(found.ik_setup))):
         raise ExoError(f"{folder} could not be written; free disk space or mend the rights")
     return found
 
 
-def _keypoint_on_model(marker_set: MarkerSet, keypoint: str) -> tuple[str, tuple[float, float, float]]:
+def _size_ratios(model: Any, marker_set: MarkerSet) -> dict[str, float]:
+    """Body -> its size over that of the model to which the map's locations belong."""
+    state = model.initSystem()
+    origin = {body.getName(): body_pose(body, state)[1] for body in model.getBodySet()}
+    ratios = {}
+    for body in origin:
+        stem, side = (body[:-2], body[-2:]) if body[-2:] in ("_l", "_r") else (body, "_r")
+        end = f"{NEXT_JOINT.get(stem, '')}{side}"
+        if stem in marker_set.sizes and end in origin:
+            ratios[body] = float(np.linalg.norm(origin[end] - origin[body])) / marker_set.sizes[stem]
+    return ratios
+
+
+def _keypoint_on_model(marker_set: MarkerSet, keypoint: str) -> tuple[str, FloatArray]:
     """Body and place of a keypoint: as on the wearer the landmarks' midpoint, else the joint's centre."""
     rule = marker_set.keypoints[keypoint]
     places = [marker_set.markers[name] for name in rule.midpoint]
     located = [np.array(place.location) for place in places if place.location is not None]
     if places and len(located) == len(places) and not (rule.beyond or rule.inward or rule.down):
-        x, y, z = np.mean(located, axis=0)
-        return places[0].body, (float(x), float(y), float(z))
-    return f"{JOINT_CENTRES.get(keypoint[1:], '')}_{keypoint[0].lower()}", (0.0, 0.0, 0.0)
+        return places[0].body, np.asarray(np.mean(located, axis=0))
+    return f"{JOINT_CENTRES.get(keypoint[1:], '')}_{keypoint[0].lower()}", np.zeros(3)
 
 
 def load_model(path: Path) -> Any:
@@ -181,10 +204,10 @@ def _into(body: Any, state: Any, point: FloatArray) -> FloatArray:
     return np.asarray(rotation.T @ (point - origin))
 
 
-def _marker(name: str, body: str, location: tuple[float, float, float], movable: bool) -> Any:
+def _marker(name: str, body: str, location: FloatArray, movable: bool) -> Any:
     marker = opensim.Marker()
     marker.setName(name)
     marker.setParentFrameName(f"/bodyset/{body}")
-    marker.set_location(opensim.Vec3(*location))
+    marker.set_location(opensim.Vec3(*map(float, location)))
     marker.set_fixed(not movable)
     return marker
