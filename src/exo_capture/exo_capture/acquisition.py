@@ -17,7 +17,8 @@ RULES = (WALKS, LARGEST)
 WINDOW_S = 1.0  # sightings older than this no longer count
 MIN_SIGHTINGS = 3
 MIN_SPAN_S = 0.2
-MIN_TRAVEL = 0.15  # about 23 cm; people who stand or exercise on the spot sway by a third of it
+MIN_TRAVEL = 0.15  # about 23 cm, three times
+MAX_SWAY = 0.05  # which is how far people who stand or exercise on the spot sway
 MIN_SPEED = 0.3  # per s, about 0.5 m/s
 MAX_RESIDUAL = 0.03  # of the hip about a straight steady way: a walker's is 0.01, a false track's 0.1
 MAX_SIZE_SPREAD = 0.12  # standard deviation of the log of the size; chimeras change size
@@ -60,6 +61,9 @@ class _Track:
     def known(self) -> bool:
         return len(self.time) >= MIN_SIGHTINGS and self.time[-1] - self.time[0] >= MIN_SPAN_S
 
+    def moves(self) -> bool:
+        return bool(abs(self.hip[-1][0] - self.hip[0][0]) > MAX_SWAY * np.median(self.height))
+
     def walks(self) -> bool:
         if not self.known() or float(np.std(np.log(self.height))) > MAX_SIZE_SPREAD:
             return False
@@ -82,7 +86,7 @@ class Acquisition:
 
     Attributes
     ----------
-    rivals : how many others would have qualified at the last decision.
+    rivals : how many others of about her size were walking too at the last decision, or about to.
     """
 
     def __init__(self, rule: str) -> None:
@@ -96,13 +100,15 @@ class Acquisition:
         for track in self._tracks:
             track.forget(time - WINDOW_S)
         self._tracks = [track for track in self._tracks if track.time]
-        fit = [t for t in self._tracks if (t.walks() if self._rule == WALKS else t.known())]
+        walking = self._rule == WALKS
+        fit = [t for t in self._tracks if (t.walks() if walking else t.known())]
         if not fit:
             return None
         best = max(fit, key=lambda track: float(np.median(track.height)))
         if not any(best is track for track in seen):
             return None
-        self.rivals = sum(bool(np.median(t.height) > RIVAL_SIZE * np.median(best.height)) for t in fit) - 1
+        others = [t for t in self._tracks if t is not best and (t.moves() or not walking)]
+        self.rivals = sum(bool(np.median(t.height) > RIVAL_SIZE * np.median(best.height)) for t in others)
         velocity, _ = best.way()
         return Person(best.hip[-1], velocity, float(np.median(best.height)), best.landmarks)
 

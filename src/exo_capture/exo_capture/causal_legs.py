@@ -58,7 +58,7 @@ class LegGuard:
         """
         seen = (landmarks[:, :2] - hip_centre(landmarks)) / height
         past = self._past
-        if past is None or time - past.time > MAX_PREDICTION_S:
+        if past is None or time - past.time > MAX_PREDICTION_S or time - self._exchanged_since > MAX_DOUBT_S:
             self._past = _Past(seen[list(JOINTS)], np.zeros((len(JOINTS), 2)), time)
             self._exchanged_since, self._rejected_since[:] = np.inf, np.inf
             return landmarks
@@ -90,7 +90,7 @@ class LegGuard:
             self._exchanged_since = np.inf
             return False
         self._exchanged_since = min(self._exchanged_since, time)
-        return bool(time - self._exchanged_since <= MAX_DOUBT_S)
+        return True
 
     def _jumps(self, off: NDArray[np.float64], time: float) -> NDArray[np.bool_]:
         far = off > OUTLIER

@@ -15,7 +15,7 @@ class OneEuro:
 
     Parameters
     ----------
-    cutoff_hz : of values at rest. A value moving at speed v is delayed by 1 / (2 pi (cutoff_hz + slope |v|)).
+    cutoff_hz : of values at rest. A value moving at speed v is delayed by at most 1 / (2 pi (cutoff_hz + slope |v|)).
     slope : growth of the cut-off with the speed, Hz per (unit/s).
     speed_cutoff_hz : of the speed's own low-pass.
     """

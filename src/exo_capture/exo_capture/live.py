@@ -25,21 +25,24 @@ from exo_capture.causal_smoothing import OneEuro
 from exo_capture.following import Detect, Follower
 from exo_capture.landmarks import MARKERS
 from exo_capture.live_sources import NS_PER_MS, Picture
+from exo_capture.sagittal import NOSE_HEIGHT_SHARE
 from exo_capture.triangulation import triangulate, views
 from exo_common.clock import NS_PER_S
 from exo_common.errors import ExoError
 
 NAMES = tuple(MARKERS)
 LANDMARKS = list(MARKERS.values())
+FOOT_MARKERS = [NAMES.index(name) for name in ("LHeel", "RHeel", "LBigToe", "RBigToe")]
 HIP_MARKERS = [NAMES.index("LHip"), NAMES.index("RHip")]
 
 # Of the One-Euro filters: chosen so that angles of a walk lag by no more than half a picture (12 ms at 30 Hz).
 SMOOTH_CUTOFF_HZ, SMOOTH_SLOPE_HZ_S_PER_M = 3.0, 10.0
 # Pictures of several cameras within this belong together: half the interval of 30 Hz, so that each has its nearest.
 MAX_SKEW_MS = 17.0
-# Of the picture's width: an observation this far from where the other cameras see the point is wrong.
-GATE_SHARE = 0.03
+# Of the wearer's height in the picture: an observation this far from where the other cameras see the point is wrong.
+GATE = 0.06
 MIN_AGREEMENT = 0.5  # of the keypoints that two cameras see: with fewer in agreement they do not see one person
+MAX_SIZE_ERROR = 0.15  # of the height; walking lowers the head by 0.03, and estimators miss nose and toes by as much
 
 NOBODY = "nobody qualifies as the wearer yet"
 HIDDEN = "the wearer is out of sight"
@@ -162,12 +165,12 @@ class SpaceFusion:
     Parameters
     ----------
     cameras : in the order of their numbers; at least two.
+    stature : the wearer's standing height, m, which exposes cameras that follow different people; 0 if unknown.
     to_opensim : (3, 3) rotation from the calibration's room to OpenSim's frame (x along the walk, y up).
     """
 
-    def __init__(self, cameras: Sequence[Camera], to_opensim: NDArray[np.float64]) -> None:
-        self._cameras, self._to_opensim = tuple(cameras), to_opensim
-        self._gate_px = GATE_SHARE * max(camera.size[0] for camera in cameras)
+    def __init__(self, cameras: Sequence[Camera], to_opensim: NDArray[np.float64], stature: float = 0.0) -> None:
+        self._cameras, self._to_opensim, self._stature = tuple(cameras), to_opensim, stature
         self._moment: dict[int, Sighting] = {}
         self._before: dict[int, Sighting] = {}
         self._last: dict[int, Sighting] = {}
@@ -201,13 +204,23 @@ class SpaceFusion:
         observed = np.full((len(self._cameras), 1, len(NAMES), 3), np.nan)
         for camera, sighting in moment.items():
             observed[camera, 0] = _at(stamp_ns, self._before.get(camera), sighting)[LANDMARKS]
-        points = triangulate(views(observed, self._cameras), self._gate_px)
+        rows = observed[..., 1][np.isfinite(observed[..., 1]).any(axis=2)]
+        height_px = float((np.nanmax(rows, axis=1) - np.nanmin(rows, axis=1)).max())
+        points = triangulate(views(observed, self._cameras), GATE * height_px)
         seen_twice = (np.isfinite(observed).all(axis=3)[:, 0].sum(axis=0) >= 2).sum()
         position = points.position[0] @ self._to_opensim.T
         known = np.isfinite(position).all(axis=1)
-        if known.sum() < MIN_AGREEMENT * seen_twice:
+        if known.sum() < MIN_AGREEMENT * seen_twice or not self._is_one_person(position):
             return _empty(stamp_ns, True, DISAGREE)
         return LiveKeypoints(stamp_ns, position, np.where(known, points.confidence[0], 0.0), True)
+
+    def _is_one_person(self, position: NDArray[np.float64]) -> bool:
+        """Whether head and feet are as far apart as the wearer's: rays of two people cross, but at a wrong size."""
+        heights = position[:, 1]
+        nose, feet = heights[NAMES.index("Nose")], heights[FOOT_MARKERS]
+        if not self._stature or not np.isfinite(nose) or not np.isfinite(feet).any():
+            return True
+        return bool(abs((nose - np.nanmin(feet)) / (NOSE_HEIGHT_SHARE * self._stature) - 1.0) < MAX_SIZE_ERROR)
 
 
 class LiveTracker:

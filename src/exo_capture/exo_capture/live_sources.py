@@ -153,16 +153,13 @@ class FileSource(_ThreadedSource):
         self._path, self._loop = path, loop
 
     def _run(self) -> None:
-        start_ns = self._now_ns()
-        while not self._stop.is_set():
-            played_ns = self._play(start_ns)
-            if self.problem or not self._loop:
-                break
-            start_ns += played_ns
+        start_ns = self._play(None)
+        while self._loop and not self.problem and not self._stop.is_set():
+            start_ns = self._play(start_ns)
         self.finished = True
 
-    def _play(self, start_ns: int) -> int:
-        """Deliver the file once; returns how long it lasts, ns."""
+    def _play(self, start_ns: int | None) -> int:
+        """Deliver the file once, from a time on or from now; returns the time at which it is over, ns."""
         capture = cv2.VideoCapture(str(self._path)) if self._path.is_file() else None
         if capture is None or not capture.isOpened() or not capture.grab():
             why = "cannot be read as a video; convert it to MP4 (H.264)" if capture else "is missing; check its name"
@@ -172,6 +169,7 @@ class FileSource(_ThreadedSource):
             rate = float(capture.get(cv2.CAP_PROP_FPS))
             step_ns = round(NS_PER_S / rate) if 0.0 < rate < np.inf else round(NS_PER_S / 30.0)
             at_ns, more = -step_ns, True
+            start_ns = self._now_ns() if start_ns is None else start_ns
             while more and not self._stop.is_set():
                 # Some containers hold no times, others repeat them; then the nominal rate goes on.
                 told_ns = round(capture.get(cv2.CAP_PROP_POS_MSEC) * NS_PER_MS)
@@ -185,7 +183,7 @@ class FileSource(_ThreadedSource):
                     if decoded and not self._stop.wait(max(0.0, (due_ns - self._now_ns()) / NS_PER_S)):
                         self.mailbox.put(Picture(np.asarray(image, dtype=np.uint8)[:, :, ::-1], due_ns))
                 more = capture.grab()
-            return at_ns + step_ns
+            return start_ns + at_ns + step_ns
         finally:
             capture.release()
 

@@ -42,7 +42,9 @@ class CaptureParameters(Parameters):
     cameras: list[str] = parameter(
         [], "", "one or more Image topics, video files (played in real time) or devices such as /dev/video0"
     )
-    height: float = parameter(0.0, "m", "the wearer's standing height; one camera needs it", minimum=0.0, maximum=2.3)
+    height: float = parameter(
+        0.0, "m", "the wearer's standing height; one camera needs it, several check by it", minimum=0.0, maximum=2.3
+    )
     calibration: str = parameter("", "", "calibration file; several cameras need it, named in the order of `cameras`")
     up: str = parameter("z", "", "axis of the calibration's room that points up", choices=("x", "y", "z"))
     heading: float = parameter(
@@ -121,7 +123,7 @@ class CaptureNode(Node):
     def _fusion(self, cameras: list[Camera]) -> Fusion:
         if not cameras:
             return PlaneFusion(self._config.height)
-        return SpaceFusion(cameras, room_to_opensim(self._config.up, self._config.heading))
+        return SpaceFusion(cameras, room_to_opensim(self._config.up, self._config.heading), self._config.height)
 
     def _source(self, name: str) -> Source:
         """A number or /dev/... is a device; what exists as a file or cannot name a topic is a file."""
