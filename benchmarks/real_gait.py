@@ -12,6 +12,7 @@ import hashlib
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ HEAD = {
 HEEL, TOE_TIP = (-0.025, 0.025, -0.005), (0.065, 0.005, -0.020)
 # Length of the generic body that such points are scaled by: torso to shoulder joint, heel to toes' joint.
 GENERIC_TORSO, GENERIC_FOOT = 0.372, 0.179
+LEGS = ("pelvis", "femur", "tibia", "calcn")
 # Joint centres: slots (left, right), body whose origin it is, body that carries it.
 JOINTS = (
     (SHOULDERS, "humerus", "torso"),
@@ -78,7 +80,7 @@ class RealGait:
     coordinates : COORDINATES -> (n,) rad, of the generating model, OpenSim's signs (flexion positive).
     keypoints : (n, 33, 3) m, BlazePose slots; hands are NaN.
     segment_rotation : (n, 33, 3, 3) body to ground, of the body each keypoint is fixed to.
-    marker_rms_mm : of the inverse kinematics; NaN where the motion came ready-made.
+    marker_rms_mm : of pelvis and leg markers after inverse kinematics; NaN where the motion came ready-made.
     """
 
     wearer: str
@@ -98,7 +100,7 @@ def walkers(data: Path) -> list[RealGait]:
 
     Raises
     ------
-    ExoError : if the folder holds no walker, or a recording cannot be used.
+    ExoError : if the folder holds no walker. A walker whose recording cannot be used is left out and named on stderr.
     """
     jobs = []
     if (data / "walking_3d" / "coordinates.sto").is_file():
@@ -107,22 +109,29 @@ def walkers(data: Path) -> list[RealGait]:
     if not jobs:
         raise ExoError(f"{data} holds neither walking_3d nor gait_speeds; give the folder of the reference recordings")
     generic = data / "models" / "LaiUhlrich2022.osim"
-    with ProcessPoolExecutor(PROCESSES) as pool:
-        return list(pool.map(_walker, jobs, [generic] * len(jobs)))
+    caches = [_cache(folder, generic) for folder in jobs]
+    new = [(folder, generic, cache) for folder, cache in zip(jobs, caches, strict=True) if not cache.is_file()]
+    if new:
+        with ProcessPoolExecutor(PROCESSES) as pool:
+            for (folder, _, _), failure in zip(new, pool.map(_solve, *zip(*new, strict=True)), strict=True):
+                if failure:
+                    print(f"{folder.name} is left out: {failure}", file=sys.stderr)
+    return [_load(cache) for cache in caches if cache.is_file()]
 
 
-def _walker(folder: Path, generic: Path) -> RealGait:
-    cache = Path(os.environ["EXO_HOME"]) / "cache" / "real_gait" / f"{_key(folder, generic)}.npz"
-    if cache.is_file():
-        return _load(cache)
-    found = _walking_3d(folder) if folder.name == "walking_3d" else _gait_speeds(folder, generic)
+def _solve(folder: Path, generic: Path, cache: Path) -> str:
+    """Write one walker's result to its cache; returns why not, or nothing."""
+    try:
+        found = _walking_3d(folder) if folder.name == "walking_3d" else _gait_speeds(folder, generic)
+    except ExoError as error:
+        return str(error)
     cache.parent.mkdir(parents=True, exist_ok=True)
     partial = cache.with_suffix(f".{os.getpid()}.npz")
     plain: dict[str, Any] = {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
     plain |= plain.pop("coordinates")
     np.savez_compressed(partial, **plain)
     partial.replace(cache)
-    return found
+    return ""
 
 
 def _load(path: Path) -> RealGait:
@@ -139,8 +148,8 @@ def _load(path: Path) -> RealGait:
         )
 
 
-def _key(folder: Path, generic: Path) -> str:
-    """Hash of the inputs and of the code that makes the result."""
+def _cache(folder: Path, generic: Path) -> Path:
+    """File of a walker's result, named by a hash of the inputs and of the code that makes it."""
     modules = (
         filtering,
         marker_capture,
@@ -159,7 +168,7 @@ def _key(folder: Path, generic: Path) -> str:
     digest = hashlib.sha256(folder.name.encode())
     for path in (Path(__file__), *code, *maps, generic, *inputs):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:24]
+    return Path(os.environ["EXO_HOME"]) / "cache" / "real_gait" / f"{digest.hexdigest()[:24]}.npz"
 
 
 def _walking_3d(folder: Path) -> RealGait:
@@ -193,8 +202,15 @@ def _gait_speeds(folder: Path, generic: Path) -> RealGait:
         )
         model = load_model(fit.scaling.model)
         state = model.initSystem()
-        rms = 1e3 * float(np.sqrt(np.mean(fit.kinematics.marker_rms**2)))
+        rms = 1e3 * _legs_rms(fit.kinematics.marker_error, capture.marker_set)
         return _posed(folder.name, height, mass, model, state, fit.kinematics.coordinates, rms)
+
+
+def _legs_rms(errors: Mapping[str, float], marker_set: marker_sets.MarkerSet) -> float:
+    """RMS over the markers of pelvis and legs that take part, m."""
+    places = marker_set.markers
+    chosen = [errors[name] for name in errors if places[name].body.startswith(LEGS) and places[name].weight > 0.0]
+    return float(np.sqrt(np.mean(np.square(chosen))))
 
 
 def _posed(wearer: str, height: float, mass: float, model: Any, state: Any, motion: Storage, rms: float) -> RealGait:

@@ -134,6 +134,7 @@ def _quality(
             "frames": len(rms),
             "marker_rms_mm": round(float(np.sqrt(np.mean(rms**2))), 1),
             "marker_rms_mm_p95": round(float(np.percentile(rms, 95)), 1),
+            "marker_rms_each_mm": {name: round(1e3 * error, 1) for name, error in kinematics.marker_error.items()},
             "saturated_share": kinematics.saturated,
         },
         "gait": {

@@ -49,6 +49,7 @@ class Kinematics:
     coordinates : every model coordinate over time (degrees and m), knee flexion positive.
     file : the .mot as OpenSim wrote it.
     marker_rms : (n,) m, root mean square over markers per frame.
+    marker_error : marker -> root mean square over frames of its distance from the model, m.
     saturated : coordinate -> fraction of frames at its clamped limit.
     warnings : sentences.
     """
@@ -56,6 +57,7 @@ class Kinematics:
     coordinates: Storage
     file: Path
     marker_rms: FloatArray
+    marker_error: dict[str, float]
     saturated: dict[str, float]
     warnings: list[str]
 
@@ -102,6 +104,7 @@ def solve_kinematics(
         write_trc(trc, prepared)
         _run_tool(model, generic, prepared, trc, output)
         errors = read_storage(Path(scratch) / "_ik_marker_errors.sto")
+        on_model = read_storage(Path(scratch) / "_ik_model_marker_locations.sto")
     coordinates = _flexion_positive(read_storage(output), model)
     rms = errors.column("marker_error_RMS")
     saturated = _saturated(coordinates, model)
@@ -116,7 +119,7 @@ def solve_kinematics(
         )
     if sagittal:
         warnings.append(TRUNK_LINE_WARNING)
-    return Kinematics(coordinates, output, rms, saturated, warnings)
+    return Kinematics(coordinates, output, rms, _marker_errors(prepared, on_model), saturated, warnings)
 
 
 def walking_forward(markers: Markers) -> Markers:
@@ -184,6 +187,7 @@ def _run_tool(model: Any, generic: GenericModel, markers: Markers, trc: Path, ou
     tool.setEndTime(float(markers.time[-1]))
     tool.setResultsDir(str(trc.parent))
     tool.set_report_errors(True)
+    tool.set_report_marker_locations(True)
     tool.setOutputMotionFileName(str(output.resolve()))
     try:
         solved = tool.run()
@@ -193,6 +197,19 @@ def _run_tool(model: Any, generic: GenericModel, markers: Markers, trc: Path, ou
         ) from None
     if not solved:
         raise ExoError("inverse kinematics did not converge; check the keypoints' labels and units")
+
+
+def _marker_errors(markers: Markers, on_model: Storage) -> dict[str, float]:
+    """RMS distance of every tracked marker from its place on the model, m."""
+    rows = [int(np.argmin(np.abs(markers.time - time))) for time in on_model.time]
+    found = {}
+    for i, name in enumerate(markers.names):
+        if f"{name}_tx" in on_model.columns:
+            place = np.column_stack([on_model.column(f"{name}_t{axis}") for axis in "xyz"])
+            squares = np.sum((markers.position[rows, i] - place) ** 2, axis=1)
+            if np.isfinite(squares).any():
+                found[name] = float(np.sqrt(np.nanmean(squares)))
+    return found
 
 
 def _flexion_positive(table: Storage, model: Any) -> Storage:
