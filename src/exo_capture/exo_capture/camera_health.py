@@ -18,15 +18,28 @@ WINDOW_S = 0.5
 # Typical error of a camera beyond which it contradicts the others, in body sizes; pose estimators reach 0.005-0.015.
 DISAGREEMENT = 0.03
 MOVED_SHARE = 0.8  # of its time that a camera contradicts the others: it did so from the start
+CONTRADICTS = (
+    "{} contradicts the other cameras throughout and was left out: it was moved since the calibration, its calibration "
+    "belongs to another camera, or its clock differs; calibrate again"
+)
 # BlazePose's left and right landmarks.
 MIRROR = np.array([0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, *(i + (1 if i % 2 else -1) for i in range(11, 33))])
 
 
 @dataclasses.dataclass(frozen=True)
 class Health:
-    """(c, n) when each camera agrees with the others, and what to tell the person about those that do not."""
+    """When cameras can be believed.
+
+    Attributes
+    ----------
+    usable : (c, n) when each camera agrees with the others.
+    limit_px, miss_px : error that counts as a contradiction, and the typical one of all cameras together.
+    warnings : what to tell about cameras that do not agree.
+    """
 
     usable: BoolArray
+    limit_px: float
+    miss_px: float
     warnings: tuple[str, ...]
 
 
@@ -50,17 +63,15 @@ def judge_cameras(seen: Views, names: Sequence[str], size_px: float, time: Float
         bad = ~usable[c] & seen.seen[c].any(axis=1)
         share = bad.sum() / max(1, seen.seen[c].any(axis=1).sum())
         if share > MOVED_SHARE:
-            warnings.append(
-                f"{names[c]} contradicts the other cameras throughout and was left out: it was moved since the "
-                "calibration, or its calibration belongs to another camera; calibrate again"
-            )
+            warnings.append(CONTRADICTS.format(names[c]))
             usable[c] = False
         elif bad.any():
             warnings.append(
                 f"{names[c]} contradicts the other cameras from {time[bad][0]:.1f} to {time[bad][-1]:.1f} s and was "
                 "left out there: it seems to have been moved during the recording; fix it firmly and calibrate again"
             )
-    return Health(np.asarray(usable), tuple(warnings))
+    miss = float(np.median(errors.of(frozenset(range(count)))))
+    return Health(np.asarray(usable), limit, miss, tuple(warnings))
 
 
 def mirrored(detections: Detections) -> Detections:

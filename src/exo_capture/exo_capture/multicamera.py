@@ -22,15 +22,16 @@ from exo_capture.association import (
     find_tracklets,
 )
 from exo_capture.bundle import adjustment_step, turned
-from exo_capture.camera_health import judge_cameras
+from exo_capture.camera_health import CONTRADICTS, judge_cameras
 from exo_capture.cameras import Camera
 from exo_capture.exchanged_views import mend_exchanged_legs
-from exo_capture.filtering import smooth
+from exo_capture.filtering import fill_gaps, smooth
 from exo_capture.landmarks import HIPS, MARKERS, Detections
 from exo_capture.quality_multicamera import figures_of
-from exo_capture.skeleton_repair import repair_skeleton
-from exo_capture.synchronise import Series, Synchronisation, find_offsets, resample
-from exo_capture.triangulation import Triangulated, triangulate, views
+from exo_capture.recordings import Recording, match
+from exo_capture.skeleton_repair import jumping_points, repair_skeleton
+from exo_capture.synchronise import Series, find_offsets, resample
+from exo_capture.triangulation import Triangulated, Views, residuals, triangulate, views
 from exo_common.errors import ExoError
 from exo_common.opensim_files import Markers
 
@@ -38,11 +39,14 @@ FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 GATE = 0.06  # body sizes; an observation this far off is surely wrong
+# An observation this far from the keypoint's smooth path is wrong; the path itself cuts corners by up to `PATH_SLACK`.
+PATH_SIGMAS, PATH_SLACK = 5.0, 0.02  # standard deviations, body sizes
 MAX_PEOPLE = 2  # per camera, tried in the search for the clocks
-PADDING_PX = 16  # encoders round a picture's size up to such blocks
 UNEVEN_CLOCK = 0.1  # of a frame; beyond it the reference camera's times are not even enough to filter on
 REFINEMENT_FRAMES, REFINEMENT_ROUNDS = 60, 3
-SLOTS = tuple(MARKERS.values())
+WARN_TURN_RAD = float(np.radians(1.0))
+SLOTS = list(MARKERS.values())
+MIRRORED = "the picture of {} is mirrored and was turned back; switch mirroring off in the camera or its driver"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,22 +81,25 @@ class Reconstruction:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Recording:
-    """Detections with the cameras that made them, and the times of their pictures on the common clock."""
+class _Wearer:
+    """One person in all cameras.
 
-    detections: tuple[Detections, ...]
-    cameras: tuple[Camera, ...]
-    synchronisation: Synchronisation | None
+    Attributes
+    ----------
+    time : (n,) s, common.
+    observations : (c, n, 33, 3) px, px, confidence; only the slots of MARKERS.
+    size_px : typical size of the body in the pictures.
+    excluded : indices of cameras that contradict the others throughout.
+    miss_px : typical error of all cameras together.
+    """
 
-    @property
-    def offsets_s(self) -> FloatArray:
-        if self.synchronisation is None:
-            return np.zeros(len(self.cameras))
-        return self.synchronisation.offsets_s
-
-    @property
-    def times(self) -> list[FloatArray]:
-        return [d.time + offset for d, offset in zip(self.detections, self.offsets_s, strict=True)]
+    recording: Recording
+    time: FloatArray
+    observations: FloatArray
+    size_px: float
+    excluded: tuple[int, ...]
+    miss_px: float
+    warnings: tuple[str, ...]
 
 
 def reconstruct(
@@ -109,7 +116,8 @@ def reconstruct(
     ----------
     detections : one per camera, matched by name.
     cameras : calibrated; one without detections is only missed.
-    synchronise : find the offsets between the cameras' clocks; otherwise their times are taken as they are.
+    synchronise : find the offsets between the cameras' clocks; otherwise their times are taken as they are,
+        unless they contradict each other and an offset explains it.
     person : which of several people, counted from 0 with the one seen most first; None chooses.
     up : the room's vertical in the calibration's frame, if known.
 
@@ -117,88 +125,176 @@ def reconstruct(
     ------
     ExoError : if fewer than two cameras see somebody, cannot be synchronised, or contradict each other.
     """
-    recording, warnings = _match(detections, cameras)
-    tracklets = [find_tracklets(d, c) for c, d in enumerate(recording.detections)]
-    if synchronise:
-        recording = _synchronised(recording, tracklets)
-    people = find_people(
-        recording.detections, recording.cameras, [t for view in tracklets for t in view], recording.times
-    )
-    people = [p for p in people if len({t.camera for t in p.tracklets}) >= 2]
-    if not people:
-        raise ExoError(
-            "no two cameras agree on where anybody is; check that the calibration file belongs to these cameras in "
-            "these places" + ("" if synchronise else ", and that their clocks agree (or let them be synchronised)")
-        )
-    index, rival = choose_person(people, [_travel(recording, p) for p in people], person)
-    if rival:
-        warnings.append(
-            f"{len(people)} people are seen about equally well; number {index} was taken: choose with `person`"
-        )
-    time = _common_times(recording, people[index])
-    seen_px = _observations(recording, people[index], time)
-    size_px = float(np.median(body_size(seen_px)[body_size(seen_px) > 0.0]))
-    health = judge_cameras(
-        views(seen_px[:, :, SLOTS], recording.cameras), [c.name for c in recording.cameras], size_px, time
-    )
-    warnings += health.warnings
-    if health.usable.any(axis=1).sum() < 2:
-        raise ExoError(
-            f"{' and '.join(c.name for c in recording.cameras)} contradict each other: the calibration file belongs to "
-            "other cameras or places, or one was moved; calibrate again"
-        )
-    seen_px[~health.usable] = np.nan
-    seen_px, exchanged = mend_exchanged_legs(seen_px, recording.cameras, time, GATE * size_px)
-    gate_px = GATE * size_px
-    turns = np.zeros((len(recording.cameras), 3))
-    if len(recording.cameras) > 2:
-        turns = _turns(seen_px, recording.cameras, time, gate_px)
-        recording = dataclasses.replace(
-            recording, cameras=tuple(turned(c, t) for c, t in zip(recording.cameras, turns, strict=True))
-        )
-    points = triangulate(views(seen_px, recording.cameras), gate_px)
-    return _result(recording, time, seen_px, points, exchanged, warnings, up)
-
-
-def _result(
-    recording: _Recording,
-    time: FloatArray,
-    observations: FloatArray,
-    points: Triangulated,
-    exchanged: BoolArray,
-    warnings: list[str],
-    up: Sequence[float] | None,
-) -> Reconstruction:
-    alignment = align(points.position, time, None if up is None else np.asarray(up, dtype=float))
+    recording, warnings = match(detections, cameras)
+    wearer = _explain(recording, synchronise, person)
+    warnings += wearer.warnings
+    recording, time, gate_px = wearer.recording, wearer.time, GATE * wearer.size_px
+    pixels, exchanged = mend_exchanged_legs(wearer.observations, recording.cameras, time, gate_px)
+    turns = _turns(pixels, recording.cameras, time, gate_px)
+    turned_cameras = tuple(turned(camera, turn) for camera, turn in zip(recording.cameras, turns, strict=True))
+    recording = dataclasses.replace(recording, cameras=turned_cameras)
+    for camera, turn in zip(recording.cameras, turns, strict=True):
+        if np.linalg.norm(turn) > WARN_TURN_RAD:
+            warnings.append(
+                f"{camera.name} has turned by {np.degrees(np.linalg.norm(turn)):.1f} degrees since its calibration; "
+                "this was put right from the person, but fix the camera firmly and calibrate again"
+            )
+    seen = views(pixels[:, :, SLOTS], turned_cameras)
+    off_path, on_path = _judge_by_path(seen, triangulate(seen, gate_px), time, wearer.size_px)
+    points = triangulate(dataclasses.replace(seen, weight=np.where(off_path, 0.0, seen.weight)), gate_px)
+    # What a single camera saw where the point is expected says nothing alone, but helps a solver that knows the body.
+    lonely = on_path & (points.inliers.sum(axis=0) < 2)
+    alignment = align(_all_slots(points.position), time, None if up is None else np.asarray(up, dtype=float))
     rate = (len(time) - 1) / (time[-1] - time[0])
     position = alignment.points(points.position)
     deviation = np.sqrt(np.trace(np.nan_to_num(points.covariance, nan=1.0), axis1=-2, axis2=-1))
-    repaired = repair_skeleton(position, deviation, rate)
-    smoothed = smooth(repaired.position.reshape(len(time), -1), rate).reshape(position.shape)
-    slots = list(SLOTS)
-    confidence = np.where(repaired.rejected | repaired.filled, 0.0, points.confidence)[:, slots]
-    names = [camera.name for camera in recording.cameras]
-    masked = observations.copy()
-    masked[..., 2] = np.where(np.isfinite(observations[..., 0]), observations[..., 2] * points.inliers, np.nan)
-    raw = Markers(time, tuple(MARKERS), position[:, slots], points.confidence[:, slots])
+    repaired = repair_skeleton(_all_slots(position), _all_slots(deviation), rate)
+    smoothed = smooth(repaired.position.reshape(len(time), -1), rate).reshape(*repaired.position.shape)
+    unsure = (repaired.rejected | repaired.filled)[:, SLOTS]
+    trusted = (points.inliers | lonely) & ~repaired.rejected[:, SLOTS]
+    observations = np.full(pixels.shape, np.nan)
+    observations[:, :, SLOTS] = pixels[:, :, SLOTS]
+    observations[:, :, SLOTS, 2] *= trusted
+    names, markers = [camera.name for camera in recording.cameras], tuple(MARKERS)
+    raw = Markers(time, markers, position, points.confidence)
     return Reconstruction(
-        Markers(time, tuple(MARKERS), smoothed[:, slots], confidence),
+        Markers(time, markers, smoothed[:, SLOTS], np.where(unsure, 0.0, points.confidence)),
         raw,
-        alignment.covariance(points.covariance)[:, slots],
+        alignment.covariance(points.covariance),
         tuple(alignment.camera(camera) for camera in recording.cameras),
-        masked,
+        observations,
         dict(zip(names, recording.offsets_s.tolist(), strict=True)),
         dict(zip(names, points.sigma.tolist(), strict=True)),
-        figures_of(names, points, raw, repaired, exchanged, recording.synchronisation),
+        {
+            **figures_of(names, seen.seen, points, raw, repaired, exchanged, recording.synchronisation),
+            **{f"turn_{name}_deg": float(np.degrees(np.linalg.norm(t))) for name, t in zip(names, turns, strict=True)},
+        },
         alignment.facts,
         tuple(warnings),
     )
 
 
+def _explain(recording: Recording, synchronise: bool, person: int | None) -> _Wearer:
+    """The wearer in all cameras; if cameras contradict each other, the simplest explanation that ends it.
+
+    Tried in turn: the clocks differ; one picture is mirrored; one camera is wrong altogether and stays out.
+    """
+    plain, refusal = _try(recording, synchronise, person)
+    if plain is not None and not plain.excluded:
+        return plain
+    if not synchronise:
+        better, _ = _try(recording, True, person)
+        if better is not None and not better.excluded:
+            shifts = np.abs(better.recording.offsets_s)
+            text = f"the cameras' clocks differed by up to {shifts.max():.2f} s; the wearer's motion synchronised them"
+            return dataclasses.replace(better, warnings=(*better.warnings, text))
+    suspects = plain.excluded if plain is not None else range(len(recording.cameras))
+    better = _best([(recording.with_mirrored(c), c) for c in suspects], synchronise, person, MIRRORED)
+    if better is None and plain is None and len(recording.cameras) > 2:
+        better = _best([(recording.without(c), c) for c in suspects], synchronise, person, CONTRADICTS, recording)
+    if better is not None:
+        return better
+    if plain is not None:
+        return plain
+    assert refusal is not None
+    raise refusal
+
+
+def _best(
+    variants: Sequence[tuple[Recording, int]],
+    synchronise: bool,
+    person: int | None,
+    sentence: str,
+    named: Recording | None = None,
+) -> _Wearer | None:
+    """Of variants, each about one camera, the one in which the cameras agree best; None if they agree in none."""
+    found = []
+    for variant, c in variants:
+        wearer, _ = _try(variant, synchronise, person)
+        if wearer is not None and not wearer.excluded:
+            name = (named or variant).cameras[c].name
+            found.append(dataclasses.replace(wearer, warnings=(*wearer.warnings, sentence.format(name))))
+    return min(found, key=lambda wearer: wearer.miss_px, default=None)
+
+
+def _try(recording: Recording, synchronise: bool, person: int | None) -> tuple[_Wearer | None, ExoError | None]:
+    try:
+        return _find_wearer(recording, synchronise, person), None
+    except ExoError as refusal:
+        return None, refusal
+
+
+def _find_wearer(recording: Recording, synchronise: bool, person: int | None) -> _Wearer:
+    tracklets = [find_tracklets(d, c) for c, d in enumerate(recording.detections)]
+    if synchronise:
+        recording = _synchronised(recording, tracklets)
+    everybody = [t for view in tracklets for t in view]
+    people = [
+        p
+        for p in find_people(recording.detections, recording.cameras, everybody, recording.times)
+        if len({t.camera for t in p.tracklets}) >= 2
+    ]
+    if not people:
+        raise ExoError(
+            "no two cameras agree on where anybody is: the calibration file belongs to other cameras or places, or the "
+            "cameras were moved; calibrate again"
+        )
+    warnings = []
+    travel = [_travel(recording, p) for p in people] if len(people) > 1 else [0.0]
+    index, rival = choose_person(people, travel, person)
+    if rival:
+        warnings.append(
+            f"{len(people)} people are seen about equally well and number {index} was taken; "
+            "choose the wearer by number, or film the wearer alone"
+        )
+    time = _common_times(recording, people[index])
+    observations = _observations(recording, people[index], time)
+    sizes = body_size(observations)
+    size_px = float(np.median(sizes[sizes > 0.0]))
+    seen = views(observations[:, :, SLOTS], recording.cameras)
+    health = judge_cameras(seen, [c.name for c in recording.cameras], size_px, time)
+    usable = health.usable
+    if usable.any(axis=1).sum() < 2:
+        raise ExoError(
+            f"{' and '.join(c.name for c in recording.cameras)} contradict each other by more than "
+            f"{health.limit_px:.0f} px: the calibration file belongs to other cameras or places, a camera was moved, "
+            "or their clocks differ; calibrate again, or let the clocks be synchronised"
+        )
+    # A camera that sees somebody, but not where the others see the wearer.
+    strangers = [c for c, view in enumerate(tracklets) if view and not seen.seen[c].any()]
+    warnings += [*health.warnings, *(CONTRADICTS.format(recording.cameras[c].name) for c in strangers)]
+    observations[~usable] = np.nan
+    excluded = {*strangers, *(c for c in range(len(usable)) if not usable[c].any())}
+    return _Wearer(recording, time, observations, size_px, tuple(sorted(excluded)), health.miss_px, tuple(warnings))
+
+
+def _all_slots(values: FloatArray) -> FloatArray:
+    """(n, markers, ...) in the 33 slots of the landmarks, NaN elsewhere."""
+    result = np.full((len(values), 33, *values.shape[2:]), np.nan)
+    result[:, SLOTS] = values
+    return result
+
+
+def _judge_by_path(seen: Views, points: Triangulated, time: FloatArray, size_px: float) -> tuple[BoolArray, BoolArray]:
+    """(c, n, k) observations far from, and near, where the point's motion before and after says it is.
+
+    Two wrong rays may meet, and then only time tells.
+    """
+    rate = (len(time) - 1) / (time[-1] - time[0])
+    steady = np.where(jumping_points(points.position, rate)[..., None], np.nan, points.position)
+    filled, _ = fill_gaps(steady.reshape(len(time), -1), rate)
+    path = smooth(filled, rate).reshape(steady.shape)
+    error = np.linalg.norm(residuals(seen, path), axis=3)
+    limit = np.maximum(PATH_SIGMAS * points.sigma, PATH_SLACK * size_px)[:, None, None]
+    return np.asarray(error > limit), np.asarray(error <= limit)
+
+
 def _turns(observations: FloatArray, cameras: Sequence[Camera], time: FloatArray, gate_px: float) -> FloatArray:
-    """(c, 3) rad: how far each camera seems to have turned since its calibration."""
+    """(c, 3) rad: how far each camera seems to have turned since its calibration; two cameras cannot tell."""
+    if len(cameras) < 3:
+        return np.zeros((len(cameras), 3))
     step = max(1, len(time) // REFINEMENT_FRAMES)
-    part, rate = observations[:, ::step][:, :, list(SLOTS)], 1.0 / (np.median(np.diff(time)) * step)
+    part, rate = observations[:, ::step][:, :, SLOTS], 1.0 / (np.median(np.diff(time)) * step)
     turns = np.zeros((len(cameras), 3))
     for _ in range(REFINEMENT_ROUNDS):
         seen = views(part, [turned(c, t) for c, t in zip(cameras, turns, strict=True)])
@@ -206,47 +302,7 @@ def _turns(observations: FloatArray, cameras: Sequence[Camera], time: FloatArray
     return turns
 
 
-def _match(detections: Sequence[Detections], cameras: Sequence[Camera]) -> tuple[_Recording, list[str]]:
-    """Pair detections with their cameras, in pixels of the calibration."""
-    by_name = {d.camera: d for d in detections}
-    strangers = sorted(set(by_name) - {camera.name for camera in cameras})
-    if strangers:
-        raise ExoError(
-            f"there is no calibration for {', '.join(strangers)} (it has {', '.join(c.name for c in cameras)}); "
-            "name the recordings as the calibration names the cameras"
-        )
-    warnings, kept = [], []
-    for camera in cameras:
-        found = by_name.get(camera.name)
-        if found is None or not len(found.frame):
-            what = "has no recording" if found is None else "sees nobody"
-            warnings.append(f"{camera.name} {what}; the others go on without it")
-        else:
-            kept.append((_in_calibrated_pixels(found, camera), camera))
-    if len(kept) < 2:
-        raise ExoError(
-            f"only {len(kept)} of {len(cameras)} calibrated cameras sees somebody; two are needed: "
-            "add a recording, or use the pipeline for one camera"
-        )
-    return _Recording(tuple(d for d, _ in kept), tuple(c for _, c in kept), None), warnings
-
-
-def _in_calibrated_pixels(detections: Detections, camera: Camera) -> Detections:
-    (width, height), (calibrated_width, calibrated_height) = detections.size, camera.size
-    if max(abs(width - calibrated_width), abs(height - calibrated_height)) <= PADDING_PX:
-        return detections
-    scale = calibrated_width / width
-    if abs(scale * height - calibrated_height) > PADDING_PX:
-        raise ExoError(
-            f"{camera.name} was recorded in {width}x{height} px but calibrated in "
-            f"{calibrated_width}x{calibrated_height}; the calibration is another camera's, or the picture was turned"
-        )
-    landmarks = detections.landmarks.copy()
-    landmarks[..., :2] *= scale
-    return dataclasses.replace(detections, landmarks=landmarks, size=camera.size)
-
-
-def _synchronised(recording: _Recording, tracklets: Sequence[Sequence[Tracklet]]) -> _Recording:
+def _synchronised(recording: Recording, tracklets: Sequence[Sequence[Tracklet]]) -> Recording:
     candidates = []
     for c, view in enumerate(tracklets):
         if not view:
@@ -266,7 +322,7 @@ def _series(detections: Detections, tracklets: Sequence[Tracklet]) -> Series:
     return Series(detections.time, landmarks)
 
 
-def _common_times(recording: _Recording, person: Person) -> FloatArray:
+def _common_times(recording: Recording, person: Person) -> FloatArray:
     """The reference camera's times from the first to the last at which two cameras see the person."""
     reference = recording.times[0]
     period = float(np.median(np.diff(reference)))
@@ -285,17 +341,18 @@ def _common_times(recording: _Recording, person: Person) -> FloatArray:
     return np.asarray(reference[both[0] : both[-1] + 1])
 
 
-def _observations(recording: _Recording, person: Person, time: FloatArray) -> FloatArray:
+def _observations(recording: Recording, person: Person, time: FloatArray) -> FloatArray:
     """(c, n, 33, 3) px, px, confidence of one person at common times."""
     result = np.full((len(recording.cameras), len(time), 33, 3), np.nan)
     for c, detections in enumerate(recording.detections):
         own = [t for t in person.tracklets if t.camera == c]
         if own:
-            result[c] = resample(_series(detections, own), time - recording.offsets_s[c])
+            found = resample(_series(detections, own), time - recording.offsets_s[c])
+            result[c, :, SLOTS] = found[:, SLOTS].swapaxes(0, 1)
     return result
 
 
-def _travel(recording: _Recording, person: Person) -> float:
+def _travel(recording: Recording, person: Person) -> float:
     """How far the hips move through the room, m."""
     time = _common_times(recording, person)
     time = time[:: max(1, len(time) // 20)]

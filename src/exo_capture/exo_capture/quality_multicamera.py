@@ -19,6 +19,7 @@ BONES = {"thigh": ("Hip", "Knee"), "shank": ("Knee", "Ankle")}
 
 def figures_of(
     names: Sequence[str],
+    seen: NDArray[np.bool_],
     points: Triangulated,
     raw: Markers,
     repaired: Repaired,
@@ -27,13 +28,12 @@ def figures_of(
 ) -> dict[str, float]:
     """Figures of one reconstruction.
 
-    `reprojection_px` is the mean over the observations kept; `observations_kept_pct` is of those made;
-    percentages of points are of markers times frames; `bone_length_cv_pct` is of the thighs and shanks as
-    triangulated, before any length is tested or enforced.
+    `seen` is (c, n, markers) what the cameras saw. `reprojection_px` is the mean over the observations kept,
+    `observations_kept_pct` of those that two cameras or more made; percentages of points are of markers times frames;
+    `bone_length_cv_pct` is of the thighs and shanks as triangulated, before any length is tested or enforced.
     """
-    slots = list(MARKERS.values())
-    error, kept = points.error[:, :, slots], points.inliers[:, :, slots]
-    seen = np.isfinite(error) | kept
+    slots, error, kept = list(MARKERS.values()), points.error, points.inliers
+    seen = seen & (seen.sum(axis=0) >= 2)
     bones = bone_length_cv_pct(raw)
     figures = {
         "cameras": float(seen.any(axis=(1, 2)).sum()),

@@ -24,7 +24,13 @@ ARM_BONES = tuple((a[side], b[side]) for side in (0, 1) for a, b in ((SHOULDERS,
 BONES = (*LEG_BONES, *ARM_BONES, HIPS, SHOULDERS)
 # A bone may seem longer or shorter by this, for an estimator's joint is not the anatomical one.
 BONE_TOLERANCE, BONE_TOLERANCE_M = 0.15, 0.05
+# Where the whole recording is noisy, the noise is not held against single frames.
+TOLERATED_SIGMAS = 4.0
+BONE_ROUNDS = 4
+REACH_QUANTILE, REACH_MARGIN_M = 0.95, 0.2  # a limb's end is hardly ever further from the hips than it usually gets
+SUPPORT_S, MIN_SUPPORT = 0.1, 0.3  # a point with fewer neighbours in time than this share cannot be judged
 TYPICAL_STATURE_M = 1.7
+MAD_TO_SIGMA = 1.4826
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,21 +43,30 @@ class Repaired:
 
 
 def repair_skeleton(position: FloatArray, uncertainty: FloatArray, rate_hz: float) -> Repaired:
-    """Drop points that jump or stretch a bone, then close short gaps; nothing is extrapolated.
+    """Drop points that jump, stretch a bone or are out of reach, then close short gaps; nothing is extrapolated.
 
     Parameters
     ----------
-    position : (n, 33, 3) m, y up; NaN where missing.
+    position : (n, 33, 3) m; NaN where missing.
     uncertainty : (n, 33) m; of the two ends of a wrong bone the more uncertain one goes.
     """
-    centre = np.nanmedian(position, axis=1, keepdims=True) if position.size else position
-    # The jump test counts in body heights.
-    rejected = jumping_joints((position - centre) / TYPICAL_STATURE_M, rate_hz)
-    kept = np.where(rejected[..., None], np.nan, position)
-    stretched = _stretched(kept, uncertainty)
-    kept[stretched] = np.nan
+    kept = position.copy()
+    kept[_out_of_reach(kept)] = np.nan
+    kept[jumping_points(kept, rate_hz)] = np.nan
+    kept[_stretched(kept, uncertainty)] = np.nan
+    kept[_isolated(kept, rate_hz)] = np.nan
+    rejected = np.isfinite(position[..., 0]) & ~np.isfinite(kept[..., 0])
     filled, added = fill_gaps(kept.reshape(len(kept), -1), rate_hz)
-    return Repaired(filled.reshape(kept.shape), rejected | stretched, added.reshape(kept.shape)[:, :, 0])
+    return Repaired(filled.reshape(kept.shape), rejected, added.reshape(kept.shape)[:, :, 0])
+
+
+def jumping_points(position: FloatArray, rate_hz: float) -> BoolArray:
+    """(n, k) points (n, k, 3) m that lie off the smooth motion of their neighbours in time."""
+    result = np.zeros(position.shape[:2], dtype=bool)
+    present = np.isfinite(position[..., 0]).any(axis=0)
+    # The test counts in body heights.
+    result[:, present] = jumping_joints(position[:, present] / TYPICAL_STATURE_M, rate_hz)
+    return result
 
 
 def bone_lengths(position: FloatArray, bones: tuple[tuple[int, int], ...] = BONES) -> FloatArray:
@@ -60,21 +75,45 @@ def bone_lengths(position: FloatArray, bones: tuple[tuple[int, int], ...] = BONE
     return np.asarray(np.linalg.norm(position[:, ends[:, 0]] - position[:, ends[:, 1]], axis=2))
 
 
-def _stretched(position: FloatArray, uncertainty: FloatArray) -> BoolArray:
-    """(n, 33) ends of bones whose length is far from its median, the more uncertain end of each."""
-    length = bone_lengths(position)
-    known = np.isfinite(length).any(axis=0)
-    typical = np.full(length.shape[1], np.nan)
-    typical[known] = np.nanmedian(length[:, known], axis=0)
-    wrong = np.abs(length - typical) > np.maximum(BONE_TOLERANCE * typical, BONE_TOLERANCE_M)
-    result = np.zeros(position.shape[:2], dtype=bool)
-    # An end of several wrong bones is the culprit of all of them.
-    blame = np.zeros(position.shape[:2])
-    for i, (a, b) in enumerate(BONES):
-        blame[:, a] += wrong[:, i]
-        blame[:, b] += wrong[:, i]
-    for i, (a, b) in enumerate(BONES):
-        first = (blame[:, a] > blame[:, b]) | ((blame[:, a] == blame[:, b]) & (uncertainty[:, a] > uncertainty[:, b]))
-        result[wrong[:, i] & first, a] = True
-        result[wrong[:, i] & ~first, b] = True
+def _out_of_reach(position: FloatArray) -> BoolArray:
+    """(n, k) points further from the middle of the hips than they usually get."""
+    distance = np.linalg.norm(position - position[:, HIPS].mean(axis=1, keepdims=True), axis=2)
+    result = np.zeros(distance.shape, dtype=bool)
+    for k in np.flatnonzero(np.isfinite(distance).any(axis=0)):
+        usual = np.quantile(distance[np.isfinite(distance[:, k]), k], REACH_QUANTILE)
+        result[:, k] = distance[:, k] > usual + REACH_MARGIN_M
     return result
+
+
+def _stretched(position: FloatArray, uncertainty: FloatArray) -> BoolArray:
+    """(n, k) ends of bones whose length is far from its median; the end of most wrong bones goes first."""
+    length = bone_lengths(position)
+    seen = np.isfinite(length).any(axis=0)
+    typical, spread = np.full(length.shape[1], np.nan), np.full(length.shape[1], np.nan)
+    typical[seen] = np.nanmedian(length[:, seen], axis=0)
+    spread[seen] = MAD_TO_SIGMA * np.nanmedian(np.abs(length[:, seen] - typical[seen]), axis=0)
+    tolerance = np.maximum(np.maximum(BONE_TOLERANCE * typical, BONE_TOLERANCE_M), TOLERATED_SIGMAS * spread)
+    kept, result = position.copy(), np.zeros(position.shape[:2], dtype=bool)
+    for _ in range(BONE_ROUNDS):
+        wrong = np.abs(bone_lengths(kept) - typical) > tolerance
+        frames = np.flatnonzero(wrong.any(axis=1))
+        if not len(frames):
+            break
+        blame = np.zeros(position.shape[:2])
+        for i, ends in enumerate(BONES):
+            blame[:, ends] += wrong[:, i, None]
+        # Uncertainty breaks ties: it is far below 1 m.
+        blame += np.where(blame > 0.0, np.minimum(uncertainty, 0.99), 0.0)
+        worst = np.argmax(blame[frames], axis=1)
+        result[frames, worst] = True
+        kept[frames, worst] = np.nan
+    return result
+
+
+def _isolated(position: FloatArray, rate_hz: float) -> BoolArray:
+    known = np.isfinite(position[..., 0])
+    width = 2 * max(1, round(SUPPORT_S * rate_hz)) + 1
+    window = np.ones(width)
+    near = np.stack([np.convolve(known[:, k], window, mode="same") for k in range(known.shape[1])], axis=1)
+    possible = np.convolve(np.ones(len(known)), window, mode="same")[:, None]
+    return np.asarray(known & (near < MIN_SUPPORT * possible))

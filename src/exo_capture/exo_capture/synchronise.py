@@ -11,6 +11,7 @@ that of the camera behind.) Then all cameras are refined together to a fraction 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -115,13 +116,19 @@ class _Motion:
 
     def __init__(self, series: Series) -> None:
         self.series = series
-        rate = series.rate_hz
-        flat = series.landmarks[:, :, :2].reshape(len(series.time), -1)
-        middle = _running_median(flat)
-        filled, _ = fill_gaps(middle, rate)
-        self.smooth = smooth(filled, rate).reshape(*series.landmarks.shape[:2], 2)
+
+    @functools.cached_property
+    def smooth(self) -> FloatArray:
+        """(n, 33, 2) px, without jitter, single wild frames and short gaps."""
+        landmarks, rate = self.series.landmarks, self.series.rate_hz
+        filled, _ = fill_gaps(_running_median(landmarks[:, :, :2].reshape(len(landmarks), -1)), rate)
+        return smooth(filled, rate).reshape(*landmarks.shape[:2], 2)
+
+    @functools.cached_property
+    def size(self) -> float:
+        """Typical size of the body in the picture, px."""
         sizes = body_size(self.smooth)
-        self.size = float(np.median(sizes[sizes > 0.0])) if (sizes > 0.0).any() else 1.0
+        return float(np.median(sizes[sizes > 0.0])) if (sizes > 0.0).any() else 1.0
 
     def vertical_speed(self, time: FloatArray) -> FloatArray:
         """(m, k) body sizes/s upward of the body's keypoints relative to the body as a whole; NaN outside and in gaps.
@@ -143,12 +150,11 @@ class _Motion:
         right = np.clip(np.searchsorted(own, time), 1, len(own) - 1)
         nearest = right - (time - own[right - 1] < own[right] - time)
         result = self.series.landmarks[nearest].copy()
-        shape = (len(own), -1)
-        moved = _interpolate(own, self.smooth.reshape(shape), time) - self.smooth.reshape(shape)[nearest]
-        # Where the smooth motion ends, the observation stands if it was taken at the wanted time anyway.
-        still = np.abs(time - own[nearest]) < 1e-6
-        moved[still] = 0.0
-        result[:, :, :2] += moved.reshape(len(time), -1, 2)
+        between = np.abs(time - own[nearest]) > EXACT / self.series.rate_hz
+        if between.any():
+            path = self.smooth.reshape(len(own), -1)
+            moved = _interpolate(own, path, time[between]) - path[nearest[between]]
+            result[between, :, :2] += moved.reshape(-1, *self.smooth.shape[1:])
         result[np.abs(time - own[nearest]) > 0.75 / self.series.rate_hz] = np.nan
         result[~np.isfinite(result[:, :, 0])] = np.nan
         return result

@@ -27,7 +27,7 @@ RIDGE = 1e-9  # keeps parallel rays solvable; they are left out by their covaria
 MAX_DEVIATION_M = 0.15  # a point less certain than this in its worst direction is no measurement
 TRUSTED_DEVIATION_M = 0.05  # a point this uncertain deserves half the confidence
 MIN_DEPTH_M = 0.1
-MAD_TO_SIGMA = 1.4826
+MIN_SIGMA_PX = 1.0  # pixels are discrete, lens models are not perfect
 # The median length of a 2-D error with standard deviation 1 on each axis (Rayleigh).
 RAYLEIGH_MEDIAN = float(np.sqrt(2.0 * np.log(2.0)))
 
@@ -222,7 +222,7 @@ def _spread(seen: Views, position: FloatArray, gate_px: float) -> FloatArray:
     known = np.isfinite(flat).any(axis=1)
     sigma = np.full(len(error), gate_px / GATE_SIGMAS)
     sigma[known] = np.nanmedian(flat[known], axis=1) / RAYLEIGH_MEDIAN / shrink
-    return np.asarray(np.maximum(sigma, 0.25 * np.median(sigma)) + 1e-3)
+    return np.asarray(np.maximum(sigma, MIN_SIGMA_PX))
 
 
 def _within(seen: Views, position: FloatArray, gate: FloatArray) -> BoolArray:
