@@ -1,17 +1,17 @@
-"""Pictures in, the wearer's keypoints in metres out, one set per picture and none later than it must be.
+"""Pictures in, the wearer's keypoints in metres out, one set per moment.
 
     tracker = LiveTracker([WearerView(estimator.detect, "walks")], PlaneFusion(stature=1.72))
-    keypoints = tracker.step(0, picture)
+    keypoints = tracker.step({0: picture})
 
-Each camera has a view of its own (person, legs), which may run in a thread of its
-own; a fusion makes metres of what the views saw.
+Each camera has a view of its own (person, legs); a fusion makes metres of what the
+views saw. The views of several cameras work at the same time, each in its thread.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -37,8 +37,10 @@ HIP_MARKERS = [NAMES.index("LHip"), NAMES.index("RHip")]
 
 # Of the One-Euro filters: chosen so that angles of a walk lag by no more than half a picture (12 ms at 30 Hz).
 SMOOTH_CUTOFF_HZ, SMOOTH_SLOPE_HZ_S_PER_M = 3.0, 10.0
-# Pictures of several cameras within this belong together: half the interval of 30 Hz, so that each has its nearest.
-MAX_SKEW_MS = 17.0
+# A picture taken this much after the moment's first shows another moment; what is less is interpolated.
+MAX_SKEW_NS = 50 * NS_PER_MS
+# The longest time over which landmarks are interpolated: a tenth of a stride.
+MAX_STEP_NS = 120 * NS_PER_MS
 # Of the wearer's height in the picture: an observation this far from where the other cameras see the point is wrong.
 GATE = 0.06
 MIN_AGREEMENT = 0.5  # of the keypoints that two cameras see: with fewer in agreement they do not see one person
@@ -130,8 +132,8 @@ class WearerView:
 class Fusion(Protocol):
     """Makes metres of what the cameras saw."""
 
-    def add(self, camera: int, sighting: Sighting) -> LiveKeypoints | None:
-        """Take a sighting; the keypoints when it completed a moment, else None."""
+    def fuse(self, sightings: Mapping[int, Sighting]) -> LiveKeypoints:
+        """Keypoints of one moment from what each camera that had a picture saw of it."""
         ...
 
 
@@ -142,8 +144,9 @@ class PlaneFusion:
         self._plane = LivePlane(stature)
         self._wearer = 0
 
-    def add(self, camera: int, sighting: Sighting) -> LiveKeypoints:
-        """Keypoints of this sighting."""
+    def fuse(self, sightings: Mapping[int, Sighting]) -> LiveKeypoints:
+        """Keypoints of the one sighting."""
+        (sighting,) = sightings.values()
         if sighting.wearer != self._wearer:
             self._plane.restart()
             self._wearer = sighting.wearer
@@ -157,7 +160,7 @@ class PlaneFusion:
 
 
 class SpaceFusion:
-    """Calibrated cameras: pictures nearest in time are triangulated.
+    """Calibrated cameras, triangulated.
 
     Cameras need not be synchronised: a moment is that of its earliest picture, and
     the others' landmarks are interpolated to it from their picture before.
@@ -171,39 +174,18 @@ class SpaceFusion:
 
     def __init__(self, cameras: Sequence[Camera], to_opensim: NDArray[np.float64], stature: float = 0.0) -> None:
         self._cameras, self._to_opensim, self._stature = tuple(cameras), to_opensim, stature
-        self._moment: dict[int, Sighting] = {}
         self._before: dict[int, Sighting] = {}
-        self._last: dict[int, Sighting] = {}
-        self._stamp_ns = 0
 
-    def add(self, camera: int, sighting: Sighting) -> LiveKeypoints | None:
-        """Keypoints when this sighting completes a moment, or begins the next without the missing cameras."""
-        done = None
-        near = [abs(sighting.stamp_ns - other.stamp_ns) <= MAX_SKEW_MS * NS_PER_MS for other in self._moment.values()]
-        if camera in self._moment or not all(near):
-            done = self._finish()
-        self._moment[camera] = sighting
-        if camera in self._last:
-            self._before[camera] = self._last[camera]
-        self._last[camera] = sighting
-        if len(self._moment) == len(self._cameras):
-            done = self._finish()
-        return done
-
-    def _finish(self) -> LiveKeypoints | None:
-        moment, self._moment = self._moment, {}
-        stamp_ns = min(sighting.stamp_ns for sighting in moment.values())
-        if len(moment) < 2 or stamp_ns <= self._stamp_ns:
-            return None
-        self._stamp_ns = stamp_ns
+    def fuse(self, sightings: Mapping[int, Sighting]) -> LiveKeypoints:
+        """Keypoints at the time of the earliest picture."""
+        stamp_ns = min(sighting.stamp_ns for sighting in sightings.values())
+        moment = {c: seen for c, seen in sightings.items() if seen.stamp_ns - stamp_ns <= MAX_SKEW_NS}
+        before, self._before = self._before, {**self._before, **sightings}
         if sum(sighting.seen for sighting in moment.values()) < 2:
-            someone = any(sighting.wearer for sighting in moment.values())
-            nobody = not any(sighting.seen for sighting in moment.values())
-            unusable = next((sighting.problem for sighting in moment.values() if sighting.problem), "")
-            return _empty(stamp_ns, True, unusable or ((HIDDEN if someone else NOBODY) if nobody else ONE_CAMERA))
+            return _empty(stamp_ns, True, _why_not_two(list(moment.values())))
         observed = np.full((len(self._cameras), 1, len(NAMES), 3), np.nan)
         for camera, sighting in moment.items():
-            observed[camera, 0] = _at(stamp_ns, self._before.get(camera), sighting)[LANDMARKS]
+            observed[camera, 0] = _at(stamp_ns, before.get(camera), sighting)[LANDMARKS]
         rows = observed[..., 1][np.isfinite(observed[..., 1]).any(axis=2)]
         height_px = float((np.nanmax(rows, axis=1) - np.nanmin(rows, axis=1)).max())
         points = triangulate(views(observed, self._cameras), GATE * height_px)
@@ -224,7 +206,7 @@ class SpaceFusion:
 
 
 class LiveTracker:
-    """All cameras together. `step` may be called from one thread per camera.
+    """All cameras together.
 
     Parameters
     ----------
@@ -235,22 +217,38 @@ class LiveTracker:
     def __init__(self, cameras: Sequence[WearerView], fusion: Fusion) -> None:
         self.cameras = tuple(cameras)
         self._fusion = fusion
-        self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(len(self.cameras), "pose") if len(self.cameras) > 1 else None
         self._hips = OneEuro(SMOOTH_CUTOFF_HZ, SMOOTH_SLOPE_HZ_S_PER_M)
         self._limbs = OneEuro(SMOOTH_CUTOFF_HZ, SMOOTH_SLOPE_HZ_S_PER_M)
 
-    def step(self, camera: int, picture: Picture) -> LiveKeypoints | None:
-        """Take the next picture of a camera; the smoothed keypoints if it completed a moment."""
-        sighting = self.cameras[camera].step(picture)
-        with self._lock:
-            keypoints = self._fusion.add(camera, sighting)
-            if keypoints is None or not keypoints.seen:
-                return keypoints
-            # Limbs are smoothed relative to the hips: all moving together they would all be late, by different times.
-            time = keypoints.stamp_ns / NS_PER_S
-            hips = keypoints.position[HIP_MARKERS].mean(axis=0)
-            position = self._limbs.step(keypoints.position - hips, time) + self._hips.step(hips, time)
-            return dataclasses.replace(keypoints, position=position)
+    def step(self, pictures: Mapping[int, Picture]) -> LiveKeypoints:
+        """Smoothed keypoints from the next picture of each camera that has one; at least one has."""
+        views = [self.cameras[camera] for camera in pictures]
+        look = self._threads.map if self._threads else map
+        sightings = dict(zip(pictures, look(WearerView.step, views, pictures.values()), strict=True))
+        keypoints = self._fusion.fuse(sightings)
+        if not keypoints.seen:
+            return keypoints
+        # Limbs are smoothed relative to the hips: all moving together they would all be late, by different times.
+        time = keypoints.stamp_ns / NS_PER_S
+        hips = keypoints.position[HIP_MARKERS].mean(axis=0)
+        position = self._limbs.step(keypoints.position - hips, time) + self._hips.step(hips, time)
+        return dataclasses.replace(keypoints, position=position)
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._threads:
+            self._threads.shutdown()
+
+
+def _why_not_two(sightings: Sequence[Sighting]) -> str:
+    """Why fewer than two of these cameras see the wearer."""
+    unusable = next((sighting.problem for sighting in sightings if sighting.problem), "")
+    if unusable:
+        return unusable
+    if any(sighting.seen for sighting in sightings):
+        return ONE_CAMERA
+    return HIDDEN if any(sighting.wearer for sighting in sightings) else NOBODY
 
 
 def _empty(stamp_ns: int, depth_measured: bool, problem: str) -> LiveKeypoints:
@@ -259,7 +257,7 @@ def _empty(stamp_ns: int, depth_measured: bool, problem: str) -> LiveKeypoints:
 
 def _at(stamp_ns: int, before: Sighting | None, sighting: Sighting) -> NDArray[np.float64]:
     """Landmarks (33, 3) at a moment not after `sighting`, interpolated where the sighting before allows it."""
-    if before is None or not before.seen or not before.stamp_ns <= stamp_ns <= sighting.stamp_ns:
+    if before is None or before.stamp_ns > stamp_ns or sighting.stamp_ns - before.stamp_ns > MAX_STEP_NS:
         return sighting.landmarks
     share = (stamp_ns - before.stamp_ns) / (sighting.stamp_ns - before.stamp_ns)
     between = before.landmarks + share * (sighting.landmarks - before.landmarks)

@@ -86,6 +86,11 @@ class Mailbox:
             self.counts.received += 1
             self.counts.dropped += 1
 
+    def wait(self, timeout_s: float) -> bool:
+        """Whether there is a picture, at the latest after a while."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._picture is not None, timeout_s)
+
     def take(self, timeout_s: float) -> Picture | None:
         """The newest picture not yet taken, or None when none arrives in time."""
         with self._changed:
@@ -111,8 +116,8 @@ class Source:
         self.problem = ""
         self.finished = False
 
-    def start(self) -> None:
-        """Begin to deliver."""
+    def start(self, at_ns: int | None = None) -> None:
+        """Begin to deliver; a recording's first picture is due at `at_ns`, or as soon as it is decoded."""
 
     def close(self) -> None:
         """Stop delivering."""
@@ -124,10 +129,12 @@ class _ThreadedSource(Source):
     def __init__(self, name: str, now_ns: Clock = time.time_ns) -> None:
         super().__init__(name, now_ns)
         self._now_ns = now_ns
+        self._at_ns: int | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"pictures of {name}", daemon=True)
 
-    def start(self) -> None:
+    def start(self, at_ns: int | None = None) -> None:
+        self._at_ns = at_ns
         self._thread.start()
 
     def close(self) -> None:
@@ -153,7 +160,7 @@ class FileSource(_ThreadedSource):
         self._path, self._loop = path, loop
 
     def _run(self) -> None:
-        start_ns = self._play(None)
+        start_ns = self._play(self._at_ns)
         while self._loop and not self.problem and not self._stop.is_set():
             start_ns = self._play(start_ns)
         self.finished = True

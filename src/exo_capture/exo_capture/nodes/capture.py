@@ -136,7 +136,7 @@ class CaptureNode(Node):
         return TopicSource(self, name, lambda: int(self.get_clock().now().nanoseconds))
 
     def _publish(self, keypoints: LiveKeypoints) -> None:
-        """Called from the cameras' threads, one at a time."""
+        """Called from the loop's thread."""
         self._keypoints.publish(keypoints_message(keypoints, self._sequence))
         self._sequence += 1
         self._health.published(keypoints)

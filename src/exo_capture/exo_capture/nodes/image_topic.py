@@ -66,7 +66,7 @@ class TopicSource(Source):
         super().__init__(topic, now_ns)
         self._node = node
 
-    def start(self) -> None:
+    def start(self, at_ns: int | None = None) -> None:
         """Subscribe."""
         self._node.create_subscription(Image, self.name, self._on_image, CONTROL)
 
