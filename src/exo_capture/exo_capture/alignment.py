@@ -54,7 +54,7 @@ def align(position: FloatArray, time: FloatArray, up: FloatArray | None = None) 
     forward, travel = _forward(position, vertical)
     rotation = np.array([forward, vertical, np.cross(forward, vertical)])
     turned = position @ rotation.T
-    centre = np.nanmean(turned[:, HIPS], axis=(0, 1))
+    centre = _mean(turned[:, HIPS], axis=(0, 1))
     translation = np.array([-centre[0], -_floor(turned, time), -centre[2]])
     motion = f"walks {travel:.1f} m" if travel >= MIN_TRAVEL_M else "stays in place"
     return Alignment(rotation, translation, {"vertical": source, "motion": motion})
@@ -63,9 +63,9 @@ def align(position: FloatArray, time: FloatArray, up: FloatArray | None = None) 
 def _up(position: FloatArray, up: FloatArray | None) -> tuple[FloatArray, str]:
     if up is not None:
         return np.asarray(up, dtype=float) / np.linalg.norm(up), "given"
-    feet = np.nanmean(position[:, (*HEELS, *TOES)], axis=1)
-    body = np.nanmean(position[:, SHOULDERS], axis=1) - feet
-    mean = np.nanmean(body / np.linalg.norm(body, axis=1, keepdims=True), axis=0)
+    feet = _mean(position[:, (*HEELS, *TOES)], axis=1)
+    body = _mean(position[:, SHOULDERS], axis=1) - feet
+    mean = _mean(body / np.linalg.norm(body, axis=1, keepdims=True), axis=0)
     mean /= np.linalg.norm(mean)
     axis = int(np.argmax(np.abs(mean)))
     snapped = np.zeros(3)
@@ -79,16 +79,16 @@ def _up(position: FloatArray, up: FloatArray | None) -> tuple[FloatArray, str]:
 
 def _forward(position: FloatArray, vertical: FloatArray) -> tuple[FloatArray, float]:
     """Direction of the walk, or where the person faces; and how far they walk, m."""
-    across = np.nanmean(position[:, HIPS[1]] - position[:, HIPS[0]], axis=0)
-    shoulders = np.nanmean(position[:, SHOULDERS[1]] - position[:, SHOULDERS[0]], axis=0)
+    across = _mean(position[:, HIPS[1]] - position[:, HIPS[0]], axis=0)
+    shoulders = _mean(position[:, SHOULDERS[1]] - position[:, SHOULDERS[0]], axis=0)
     # Right is forward x up, so forward is up x right.
     facing = np.cross(vertical, _unit(across) + _unit(shoulders))
-    feet = np.nanmean(position[:, TOES] - position[:, HEELS], axis=(0, 1))
+    feet = _mean(position[:, TOES] - position[:, HEELS], axis=(0, 1))
     facing = _unit(facing) + _unit(feet - vertical * (feet @ vertical))
     hips = position[:, HIPS].mean(axis=1)
     known = np.flatnonzero(np.isfinite(hips).all(axis=1))
     ends = max(1, len(known) // 10)
-    way = np.nanmean(hips[known[-ends:]], axis=0) - np.nanmean(hips[known[:ends]], axis=0)
+    way = _mean(hips[known[-ends:]], axis=0) - _mean(hips[known[:ends]], axis=0)
     way -= vertical * (way @ vertical)
     travel = float(np.linalg.norm(way))
     forward = facing if travel < MIN_TRAVEL_M else way * (np.sign(way @ facing) or 1.0)
@@ -106,6 +106,13 @@ def _floor(turned: FloatArray, time: FloatArray) -> float:
         return float(np.quantile(standing, FLOOR_QUANTILE))
     known = turned[:, (*HEELS, *TOES, NOSE), 1]
     return float(np.nanmin(known)) if np.isfinite(known).any() else 0.0
+
+
+def _mean(values: FloatArray, axis: int | tuple[int, ...]) -> FloatArray:
+    """Mean of what is known; NaN where nothing is."""
+    known = np.isfinite(values)
+    count = known.sum(axis=axis)
+    return np.where(count > 0, np.where(known, values, 0.0).sum(axis=axis) / np.maximum(count, 1), np.nan)
 
 
 def _unit(vector: FloatArray) -> FloatArray:

@@ -23,6 +23,7 @@ DELAY_SIGMA_S = 0.02  # what a search over offsets may have left
 HUBER_SIGMAS = 1.5
 # Errors of one keypoint last about half a second, so neighbouring frames are not independent witnesses.
 MEMORY_S = 0.5
+MIN_DIRECTIONS, DIRECTION_ROUNDS = 20, 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,10 +84,34 @@ def adjustment_step(
     return Step(table[:, :3], table[:, 3] if speed is not None else np.zeros(count))
 
 
+def turn_towards(seen: Views, camera: int, position: FloatArray) -> FloatArray:
+    """Rotation vector (3,) rad by which one camera must turn about its centre for points (n, k, 3) m to be where it
+    sees them; half of the observations may be wrong."""
+    wanted = np.concatenate([seen.image[camera], np.ones((*seen.image.shape[1:3], 1))], axis=2)
+    there = in_cameras(seen.of([camera]), position)[0]
+    known = np.isfinite(wanted).all(axis=2) & np.isfinite(there).all(axis=2)
+    if known.sum() < MIN_DIRECTIONS:
+        return np.zeros(3)
+    wanted, there = (v[known] / np.linalg.norm(v[known], axis=1, keepdims=True) for v in (wanted, there))
+    rotation, weight = np.eye(3), np.ones(len(wanted))
+    for _ in range(DIRECTION_ROUNDS):
+        # Kabsch: the rotation that brings one set of directions nearest to the other.
+        u, _, vt = np.linalg.svd((wanted * weight[:, None]).T @ there)
+        rotation = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+        miss = np.linalg.norm(wanted - there @ rotation.T, axis=1)
+        weight = 1.0 / np.maximum(miss, np.median(miss) + 1e-9)
+    return np.asarray(cv2.Rodrigues(rotation)[0][:, 0])
+
+
 def turned(camera: Camera, turn: FloatArray) -> Camera:
     """The camera turned about its own centre by a rotation vector (3,) rad in its own axes."""
     rotation = cv2.Rodrigues(np.asarray(turn, dtype=float))[0]
     return dataclasses.replace(camera, rotation=rotation @ camera.rotation, translation=rotation @ camera.translation)
+
+
+def turn_between(before: Camera, after: Camera) -> float:
+    """Angle between two attitudes of a camera, rad."""
+    return float(np.linalg.norm(cv2.Rodrigues(after.rotation @ before.rotation.T)[0]))
 
 
 def _camera_slope(seen: Views, position: FloatArray) -> FloatArray:

@@ -22,6 +22,10 @@ CONTRADICTS = (
     "{} contradicts the other cameras throughout and was left out: it was moved since the calibration, its calibration "
     "belongs to another camera, or its clock differs; calibrate again"
 )
+MOVED = (
+    "{} contradicts the other cameras from {:.1f} to {:.1f} s and was left out there: it seems to have been moved during "
+    "the recording; fix it firmly and calibrate again"
+)
 # BlazePose's left and right landmarks.
 MIRROR = np.array([0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, *(i + (1 if i % 2 else -1) for i in range(11, 33))])
 
@@ -66,10 +70,7 @@ def judge_cameras(seen: Views, names: Sequence[str], size_px: float, time: Float
             warnings.append(CONTRADICTS.format(names[c]))
             usable[c] = False
         elif bad.any():
-            warnings.append(
-                f"{names[c]} contradicts the other cameras from {time[bad][0]:.1f} to {time[bad][-1]:.1f} s and was "
-                "left out there: it seems to have been moved during the recording; fix it firmly and calibrate again"
-            )
+            warnings.append(MOVED.format(names[c], time[bad][0], time[bad][-1]))
     miss = float(np.median(errors.of(frozenset(range(count)))))
     return Health(np.asarray(usable), limit, miss, tuple(warnings))
 

@@ -21,8 +21,8 @@ from exo_capture.association import (
     find_people,
     find_tracklets,
 )
-from exo_capture.bundle import adjustment_step, turned
-from exo_capture.camera_health import CONTRADICTS, judge_cameras
+from exo_capture.bundle import adjustment_step, turn_between, turn_towards, turned
+from exo_capture.camera_health import CONTRADICTS, MOVED, Health, judge_cameras
 from exo_capture.cameras import Camera
 from exo_capture.exchanged_views import mend_exchanged_legs
 from exo_capture.filtering import fill_gaps, smooth
@@ -44,7 +44,8 @@ PATH_SIGMAS, PATH_SLACK = 5.0, 0.02  # standard deviations, body sizes
 MAX_PEOPLE = 2  # per camera, tried in the search for the clocks
 UNEVEN_CLOCK = 0.1  # of a frame; beyond it the reference camera's times are not even enough to filter on
 REFINEMENT_FRAMES, REFINEMENT_ROUNDS = 60, 3
-WARN_TURN_RAD = float(np.radians(1.0))
+WARN_TURN_RAD, MAX_TURN_RAD = float(np.radians(1.0)), float(np.radians(4.0))  # what goes further fell over
+MOVED_SHARE = 0.1  # of the recording
 SLOTS = list(MARKERS.values())
 MIRRORED = "the picture of {} is mirrored and was turned back; switch mirroring off in the camera or its driver"
 
@@ -130,13 +131,15 @@ def reconstruct(
     warnings += wearer.warnings
     recording, time, gate_px = wearer.recording, wearer.time, GATE * wearer.size_px
     pixels, exchanged = mend_exchanged_legs(wearer.observations, recording.cameras, time, gate_px)
-    turns = _turns(pixels, recording.cameras, time, gate_px)
-    turned_cameras = tuple(turned(camera, turn) for camera, turn in zip(recording.cameras, turns, strict=True))
+    small_turns = _turns(pixels, recording.cameras, time, gate_px)
+    turned_cameras = tuple(turned(camera, turn) for camera, turn in zip(recording.cameras, small_turns, strict=True))
     recording = dataclasses.replace(recording, cameras=turned_cameras)
-    for camera, turn in zip(recording.cameras, turns, strict=True):
-        if np.linalg.norm(turn) > WARN_TURN_RAD:
+    calibrated = {camera.name: camera for camera in cameras}
+    turns = {camera.name: turn_between(calibrated[camera.name], camera) for camera in turned_cameras}
+    for name, turn in turns.items():
+        if turn > WARN_TURN_RAD:
             warnings.append(
-                f"{camera.name} has turned by {np.degrees(np.linalg.norm(turn)):.1f} degrees since its calibration; "
+                f"{name} has turned by {np.degrees(turn):.1f} degrees since its calibration; "
                 "this was put right from the person, but fix the camera firmly and calibrate again"
             )
     seen = views(pixels[:, :, SLOTS], turned_cameras)
@@ -167,7 +170,7 @@ def reconstruct(
         dict(zip(names, points.sigma.tolist(), strict=True)),
         {
             **figures_of(names, seen.seen, points, raw, repaired, exchanged, recording.synchronisation),
-            **{f"turn_{name}_deg": float(np.degrees(np.linalg.norm(t))) for name, t in zip(names, turns, strict=True)},
+            **{f"turn_{name}_deg": float(np.degrees(turn)) for name, turn in turns.items()},
         },
         alignment.facts,
         tuple(warnings),
@@ -252,20 +255,59 @@ def _find_wearer(recording: Recording, synchronise: bool, person: int | None) ->
     sizes = body_size(observations)
     size_px = float(np.median(sizes[sizes > 0.0]))
     seen = views(observations[:, :, SLOTS], recording.cameras)
-    health = judge_cameras(seen, [c.name for c in recording.cameras], size_px, time)
+    names = [c.name for c in recording.cameras]
+    health = judge_cameras(seen, names, size_px, time)
+    straightened = _straightened(recording, seen, health, GATE * size_px)
+    if straightened is not None:
+        again = judge_cameras(views(observations[:, :, SLOTS], straightened.cameras), names, size_px, time)
+        if again.usable.sum() > health.usable.sum():
+            recording, health = straightened, again
     usable = health.usable
     if usable.any(axis=1).sum() < 2:
         raise ExoError(
-            f"{' and '.join(c.name for c in recording.cameras)} contradict each other by more than "
+            f"{' and '.join(names)} contradict each other by more than "
             f"{health.limit_px:.0f} px: the calibration file belongs to other cameras or places, a camera was moved, "
             "or their clocks differ; calibrate again, or let the clocks be synchronised"
         )
     # A camera that sees somebody, but not where the others see the wearer.
     strangers = [c for c, view in enumerate(tracklets) if view and not seen.seen[c].any()]
-    warnings += [*health.warnings, *(CONTRADICTS.format(recording.cameras[c].name) for c in strangers)]
+    warnings += [*health.warnings, *(CONTRADICTS.format(names[c]) for c in strangers)]
+    for c, name in enumerate(names):
+        lost = _somebody_else(recording, c, people, everybody, time[~seen.seen[c].any(axis=1)])
+        if c not in strangers and len(lost) > MOVED_SHARE * len(time):
+            warnings.append(MOVED.format(name, lost[0], lost[-1]))
     observations[~usable] = np.nan
     excluded = {*strangers, *(c for c in range(len(usable)) if not usable[c].any())}
     return _Wearer(recording, time, observations, size_px, tuple(sorted(excluded)), health.miss_px, tuple(warnings))
+
+
+def _somebody_else(
+    recording: Recording, camera: int, people: Sequence[Person], everybody: Sequence[Tracklet], time: FloatArray
+) -> FloatArray:
+    """Those of the times at which a camera follows somebody whom no other camera sees in that place."""
+    shared = {id(tracklet) for person in people for tracklet in person.tracklets}
+    rows = [t.row for t in everybody if t.camera == camera and id(t) not in shared]
+    if not rows or not len(time):
+        return np.zeros(0)
+    shown = recording.times[camera][recording.detections[camera].frame[np.concatenate(rows)]]
+    period = float(np.median(np.diff(recording.times[camera])))
+    return np.asarray(time[np.abs(time[:, None] - shown[None, :]).min(axis=1) < period])
+
+
+def _straightened(recording: Recording, seen: Views, health: Health, gate_px: float) -> Recording | None:
+    """Cameras that contradict the others throughout, turned as the others want them; None if that is too far."""
+    usable = health.usable.any(axis=1)
+    lost = [c for c in np.flatnonzero(~usable) if seen.seen[c].any()]
+    if usable.sum() < 2 or not lost:
+        return None
+    points = triangulate(seen.of(np.flatnonzero(usable).tolist()), gate_px).position
+    cameras = list(recording.cameras)
+    for c in lost:
+        turn = turn_towards(seen, int(c), points)
+        if np.linalg.norm(turn) > MAX_TURN_RAD:
+            return None
+        cameras[c] = turned(cameras[c], turn)
+    return dataclasses.replace(recording, cameras=tuple(cameras))
 
 
 def _all_slots(values: FloatArray) -> FloatArray:
