@@ -32,6 +32,7 @@ from exo_twin.inverse import kinematics, scaling
 from exo_twin.inverse import marker_model as marker_models
 from exo_twin.inverse.fit import fit_markers
 from exo_twin.inverse.marker_model import body_pose, load_model, pose_at
+from exo_twin.inverse.models import blazepose_model
 from exo_twin.opensim_runtime import logging_to
 
 FloatArray = NDArray[np.float64]
@@ -109,6 +110,8 @@ def walkers(data: Path) -> list[RealGait]:
     if not jobs:
         raise ExoError(f"{data} holds neither walking_3d nor gait_speeds; give the folder of the reference recordings")
     generic = data / "models" / "LaiUhlrich2022.osim"
+    if not generic.is_file():
+        generic = blazepose_model().model
     caches = [_cache(folder, generic) for folder in jobs]
     new = [(folder, generic, cache) for folder, cache in zip(jobs, caches, strict=True) if not cache.is_file()]
     if new:

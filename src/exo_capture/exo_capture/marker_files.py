@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ SUBJECT_NAMES = {
     "leg_length_l": ("l_leglength", "leftleglength", "leg_length_l"),
     "leg_length_r": ("r_leglength", "rightleglength", "leg_length_r"),
 }
+# C3D's header: sections are counted in blocks; bytes 6 to 9 hold the first and last frame; the parameter section,
+# whose block is byte 0, tells the byte order in its fourth byte.
+BLOCK, FRAMES_AT, BIG_ENDIAN, LARGEST, MAX_BLOCKS = 512, 6, 86, 65535, 256
 LOADED_N = 20.0  # vertical force below which a plate's centre of pressure means nothing
 
 
@@ -134,9 +138,7 @@ def _read_c3d(path: Path) -> Recording:
         raise ExoError(f"{path} has its points in '{units}'; export them in mm or m")
     if not rate > 0.0:
         raise ExoError(f"{path} states no frame rate; export it again with POINT:RATE")
-    declared = _declared_frames(parameters)
-    if declared is not None and points.shape[2] < declared:
-        raise ExoError(f"{path} is truncated: {points.shape[2]} of {declared} frames are there; copy it again")
+    _check_whole(path, points.shape[2])
     position = UNITS_TO_M[units] * points.transpose(2, 1, 0)
     position[(residual.T < 0.0) | (position == 0.0).all(axis=2)] = np.nan
     if not np.isfinite(position).any():
@@ -213,14 +215,17 @@ def _subject(parameters: Mapping[str, Any], path: Path) -> Subject:
     return Subject(**said)
 
 
-def _declared_frames(parameters: Mapping[str, Any]) -> int | None:
-    """Frames that the TRIAL or POINT group promises."""
-    first, last = (_values(parameters, "TRIAL", f"ACTUAL_{end}_FIELD", []) for end in ("START", "END"))
-    if len(first) and len(last):
-        # Each field is a 32-bit number in two 16-bit words, the low one first.
-        low = [int(np.uint16(np.ravel(field)[0])) for field in (first, last)]
-        return low[1] - low[0] + 1 if low[1] >= low[0] else None
-    return None
+def _check_whole(path: Path, frames: int) -> None:
+    """The library reads as many frames as are there; the file's header says how many there were."""
+    with path.open("rb") as file:
+        raw = file.read(MAX_BLOCKS * BLOCK)
+    parameters = (raw[0] - 1) * BLOCK
+    order = ">" if len(raw) > parameters + 3 and raw[parameters + 3] == BIG_ENDIAN else "<"
+    first, last = struct.unpack_from(f"{order}HH", raw, FRAMES_AT)
+    declared = last - first + 1
+    # Longer recordings than a 16-bit number can count put the largest one there.
+    if last != LARGEST and frames < declared:
+        raise ExoError(f"{path} is truncated: {frames} of {declared} frames are there; copy it again")
 
 
 def _first_frame(content: Mapping[str, Any]) -> int:

@@ -14,7 +14,7 @@ from exo_common.opensim_files import Markers
 FloatArray = NDArray[np.float64]
 
 MARGIN_M = 0.02  # two markers nearer than this, or in wrong order by less, may lie so on a person
-AXES = {"ahead": 0, "above": 1, "outside": 2}  # in OpenSim's frame; outside counts from the body's midline
+AXES = {"ahead of": 0, "above": 1, "outside of": 2}  # in OpenSim's frame; outside is to the left for the left side
 SIDED = ("Knee", "Ankle", "Heel", "Shoulder")  # keypoints whose markers tell left from right
 
 
@@ -27,33 +27,39 @@ def mend_exchanged(markers: Markers, marker_set: MarkerSet) -> tuple[Markers, tu
 
     Raises
     ------
-    ExoError : if a marker stands in wrong order with two others, so that the right exchange is unclear.
+    ExoError : if exchanging them does not bring every pair into order.
     """
-    wrong = []
-    for relation, pairs in marker_set.order.items():
-        for first, second in pairs:
-            if first in markers.names and second in markers.names:
-                gap = _of(markers, first)[:, AXES[relation]] - _of(markers, second)[:, AXES[relation]]
-                outwards = -1.0 if relation == "outside" and marker_set.side_of(first) == "l" else 1.0
-                seen = gap[np.isfinite(gap)]
-                if len(seen) and outwards * float(np.median(seen)) < -MARGIN_M:
-                    wrong.append((first, second, relation))
-    involved = [name for first, second, _ in wrong for name in (first, second)]
-    twice = sorted({name for name in involved if involved.count(name) > 1})
-    if twice:
-        raise ExoError(
-            f"marker {', '.join(twice)} does not lie where the set {marker_set.name} puts it (with "
-            f"{', '.join(sorted(set(involved) - set(twice)))}); correct the labels"
-        )
+    wrong = _wrong_order(markers, marker_set)
     names = list(markers.names)
     for first, second, _ in wrong:
-        i, j = markers.names.index(first), markers.names.index(second)
+        i, j = names.index(first), names.index(second)
         names[i], names[j] = names[j], names[i]
+    mended = dataclasses.replace(markers, names=tuple(names))
+    if still := _wrong_order(mended, marker_set):
+        suspects = dict.fromkeys(name for first, second, _ in (*wrong, *still) for name in (first, second))
+        raise ExoError(
+            f"markers {', '.join(suspects)} do not lie where the set {marker_set.name} puts them; correct the labels"
+        )
     notes = tuple(
         f"the labels {first} and {second} were exchanged ({first} must lie {relation} {second}); mended"
         for first, second, relation in wrong
     )
-    return dataclasses.replace(markers, names=tuple(names)), notes
+    return mended, notes
+
+
+def _wrong_order(markers: Markers, marker_set: MarkerSet) -> list[tuple[str, str, str]]:
+    """Pairs of the map that lie the other way round in most frames, and how they should lie."""
+    wrong = []
+    for relation, pairs in marker_set.order.items():
+        for first, second in pairs:
+            if first in markers.names and second in markers.names:
+                gap = (_of(markers, first) - _of(markers, second))[:, AXES[relation]]
+                if relation == "outside of" and marker_set.side_of(first) == "l":
+                    gap = -gap
+                seen = gap[np.isfinite(gap)]
+                if len(seen) and float(np.median(seen)) < -MARGIN_M:
+                    wrong.append((first, second, relation))
+    return wrong
 
 
 def refuse_exchanged_sides(markers: Markers, marker_set: MarkerSet) -> None:

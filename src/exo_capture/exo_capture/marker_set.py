@@ -70,7 +70,7 @@ class MarkerSet:
     markers : marker -> place on the body.
     keypoints : BlazePose keypoint (a name in exo_capture.landmarks.MARKERS) -> rule.
     scaling : segment -> (pairs of markers or keypoints, "a+b" a midpoint; OpenSim bodies, sides stripped).
-    order : "above", "ahead" or "outside" -> marker pairs in that order on an upright person.
+    order : "above", "ahead of" or "outside of" -> marker pairs in that order on an upright person.
     sizes : body (side stripped) -> distance to its next joint on the model that the locations belong to, m.
     pelvis : "asis_l", "asis_r", "psis_l", "psis_r" -> marker.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 from exo_capture.landmarks import HIPS, NOSE
 from exo_capture.weights import model_path
 from exo_common.errors import ExoError
+
+# Tests are imported one by one (importlib mode); this lets them share marker_person.
+sys.path.insert(0, str(Path(__file__).parent))
 
 RATE_HZ, STATURE, SPEED, STRIDE_S = 30.0, 1.70, 1.2, 1.1
 THIGH, SHANK, TRUNK = 0.42, 0.41, 0.48
