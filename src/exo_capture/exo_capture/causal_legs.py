@@ -16,9 +16,12 @@ from exo_capture.leg_repair import MAX_PREDICTION_S, STEP_CAP
 
 # Lengths in body heights of the wearer (nose to foot), times in s; positions relative to the hip centre.
 JOINTS = (*LOWER_L, *LOWER_R)
-EXCHANGE_GAIN = 0.15  # an exchange must fit better by this much, summed over the joints, than what the estimator says
-OUTLIER = 0.15  # off the predicted place: a swinging foot brakes by less than half of this from picture to picture
-MAX_DOUBT_S = 0.25  # a fault that lasts longer than a quarter of a stride was none
+FITS = 0.06  # mean distance of the joints from their prediction: exchanged legs must be where they are expected
+EXCHANGE_GAIN = 0.02  # and nearer to it by this much than the legs as the estimator named them
+OUTLIER = 0.15  # off the predicted place; a walker's feet stay within 0.12 at 30 Hz
+DRIFT = 2.0  # per s: how much further a joint may be from where it was predicted, the longer it was not seen
+MAX_DOUBT_S = 0.25  # an exchange that lasts longer than a quarter of a stride was none
+MAX_JUMP_S = 0.1  # and a jump must be over before the prediction is worth nothing
 POSITION_GAIN, VELOCITY_GAIN = 0.8, 0.35  # of the prediction, per picture: trusts the picture, forgets in three
 AGREEMENT = 0.08  # distance from the prediction at which confidence has fallen to 0.6
 OTHER_LEG = np.arange(33)
@@ -70,7 +73,7 @@ class LegGuard:
             mended, seen = landmarks[OTHER_LEG], seen[OTHER_LEG]
         joints = seen[list(JOINTS)]
         off = np.linalg.norm(joints - expected, axis=1)
-        jumps = self._jumps(off, time)
+        jumps = self._jumps(off, interval, time)
         self.rejected += int(jumps.sum())
         innovation = np.where(jumps[:, None], 0.0, joints - expected)
         self._past = _Past(
@@ -83,16 +86,17 @@ class LegGuard:
 
     def _is_exchanged(self, seen: NDArray[np.float64], expected: NDArray[np.float64], time: float) -> bool:
         plain, other = (
-            float(np.minimum(np.linalg.norm(joints - expected, axis=1), STEP_CAP).sum())
+            float(np.minimum(np.linalg.norm(joints - expected, axis=1), STEP_CAP).mean())
             for joints in (seen[list(JOINTS)], seen[OTHER_LEG][list(JOINTS)])
         )
-        if other + EXCHANGE_GAIN > plain:
+        if other > FITS or other + EXCHANGE_GAIN > plain:
             self._exchanged_since = np.inf
             return False
         self._exchanged_since = min(self._exchanged_since, time)
         return True
 
-    def _jumps(self, off: NDArray[np.float64], time: float) -> NDArray[np.bool_]:
-        far = off > OUTLIER
+    def _jumps(self, off: NDArray[np.float64], interval: float, time: float) -> NDArray[np.bool_]:
+        unseen = np.maximum(0.0, time - self._rejected_since)
+        far = off > OUTLIER + DRIFT * (interval * (unseen > 0.0) + unseen)
         self._rejected_since = np.where(far, np.minimum(self._rejected_since, time), np.inf)
-        return np.asarray(far & (time - self._rejected_since <= MAX_DOUBT_S))
+        return np.asarray(far & (time - self._rejected_since <= MAX_JUMP_S))

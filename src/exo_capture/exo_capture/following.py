@@ -9,15 +9,15 @@ near where she was is not taken for her.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exo_capture.acquisition import Acquisition, Person
-from exo_capture.landmarks import body_height, hip_centre
-from exo_capture.path_crop import CROP_BELOW_HIP, CROP_SIZE, MAX_SHIFT, MAX_SIZE_RATIO
-from exo_capture.people import upright
+from exo_capture.landmarks import ANKLES, HIPS, KNEES, NOSE, SHOULDERS, hip_centre
+from exo_capture.path_crop import CROP_BELOW_HIP, CROP_SIZE, MAX_SHIFT
 
 Detect = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 
@@ -28,6 +28,7 @@ SQUARE_STEP = 0.6
 # Lengths in body heights of the wearer, times in s.
 LOST_AFTER_S = 1.0  # hidden for longer, she could be anywhere
 SPREAD = 0.7  # per s: how fast the place becomes uncertain while she is not seen
+MAX_SIZE_RATIO = 1.35  # of lengths; arms that are taken for legs, or two people in one, differ by more
 # Shares of an innovation that go into place, velocity (times the interval) and size: a walker's
 # place is known to a hundredth of her height, her velocity changes within a step, her size hardly.
 PLACE_GAIN, VELOCITY_GAIN, SIZE_GAIN = 0.7, 0.3, 0.1
@@ -62,7 +63,7 @@ class Follower:
 
     @property
     def height(self) -> float:
-        """The wearer's height in the picture, nose to foot, px; NaN while there is none."""
+        """The wearer's size in the picture (see body_length), px; NaN while there is none."""
         return self._wearer.height if self._wearer else np.nan
 
     def step(self, image: NDArray[np.uint8], time: float) -> NDArray[np.float64] | None:
@@ -78,7 +79,8 @@ class Follower:
         wearer = self._acquisition.add(self._look(image, squares[self._square]), time)
         if wearer is None:
             return None
-        self._wearer, self._seen_at, self._time = wearer, time, time
+        size = float(body_length(wearer.landmarks))
+        self._wearer, self._seen_at, self._time = dataclasses.replace(wearer, height=size), time, time
         self.found += 1
         self.rivals = self._acquisition.rivals
         return wearer.landmarks
@@ -96,7 +98,7 @@ class Follower:
             return None
         off = hip_centre(seen) - place
         velocity = wearer.velocity + VELOCITY_GAIN * off / hidden
-        height = wearer.height * (float(body_height(seen)) / wearer.height) ** SIZE_GAIN
+        height = wearer.height * (float(body_length(seen)) / wearer.height) ** SIZE_GAIN
         self._wearer = Person(place + PLACE_GAIN * off, velocity, height, seen)
         self._seen_at = time
         return seen
@@ -125,6 +127,22 @@ class Follower:
         return people
 
 
+def body_length(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Length along the body from the nose to the longer leg's ankle of (..., 33, >=2) landmarks: (...), px.
+
+    Close to the height of who stands, and the same for who bends, squats or strides.
+    """
+    point = landmarks[..., :2]
+    shoulders, hips = point[..., SHOULDERS, :].mean(axis=-2), point[..., HIPS, :].mean(axis=-2)
+    trunk = _distance(point[..., NOSE, :], shoulders) + _distance(shoulders, hips)
+    legs = _distance(point[..., HIPS, :], point[..., KNEES, :]) + _distance(point[..., KNEES, :], point[..., ANKLES, :])
+    return np.asarray(trunk + legs.max(axis=-1))
+
+
+def _distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.linalg.norm(a - b, axis=-1))
+
+
 def search_squares(width: int, height: int) -> list[tuple[int, int, int, int]]:
     """Overlapping (left, top, right, bottom) px that cover a picture; one, the whole, unless it is wide."""
     if width <= height:
@@ -140,8 +158,8 @@ def nearest(
     if not len(people):
         return None
     shift = np.linalg.norm(hip_centre(people) - hip, axis=1) / height
-    size = np.abs(np.log(np.maximum(body_height(people), 1.0) / height)) / np.log(MAX_SIZE_RATIO)
-    fits = upright(people) & (shift < reach) & (size < 1.0)
+    size = np.abs(np.log(np.maximum(body_length(people), 1.0) / height)) / np.log(MAX_SIZE_RATIO)
+    fits = (shift < reach) & (size < 1.0)
     if not fits.any():
         return None
     return people[int(np.argmin(np.where(fits, shift / reach + size, np.inf)))]
