@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import warnings
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,7 @@ STRIDE_S = (0.5, 2.5)  # a run is shorter, a stop longer
 STANCE_SHARE = (0.3, 0.9)
 LANDED_SHARE = 0.5  # of the walking speed: half way between flying with the pelvis and standing
 LANDING_S = 0.1  # after Zeni's heel strike; a heel that has not slowed down by then did not land
+
 
 @dataclasses.dataclass(frozen=True)
 class Stride:
@@ -84,6 +87,21 @@ def find_events(markers: Markers) -> GaitEvents:
                 if STANCE_SHARE[0] <= stride.stance_share <= STANCE_SHARE[1]:
                     strides.append(stride)
     return GaitEvents(strikes, offs, tuple(sorted(strides, key=lambda stride: stride.start)))
+
+
+def mean_strides(
+    series: Mapping[str, NDArray[np.float64]], time: NDArray[np.float64], events: GaitEvents
+) -> dict[str, NDArray[np.float64]]:
+    """Mean stride (101,) of every series (n,) named by its side (..._l, ..._r), over 0-100 % of that leg's cycle.
+
+    Series of a leg without strides are left out.
+    """
+    phase = np.linspace(0.0, 1.0, 101)
+    return {
+        name: np.mean([np.interp(s.start + phase * s.duration, time, values) for s in events.of(name[-1])], axis=0)
+        for name, values in series.items()
+        if events.of(name[-1])
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,9 +177,7 @@ def _summary(name: str, unit: str, samples: list[tuple[str, float]]) -> dict[str
     return result
 
 
-def _landings(
-    time: NDArray[np.float64], ahead: NDArray[np.float64], peaks: tuple[float, ...]
-) -> tuple[float, ...]:
+def _landings(time: NDArray[np.float64], ahead: NDArray[np.float64], peaks: tuple[float, ...]) -> tuple[float, ...]:
     """The moment after each time of the furthest heel when the heel has lost half of the walking speed.
 
     Parameters
@@ -203,7 +219,10 @@ def _peaks(time: NDArray[np.float64], signal: NDArray[np.float64]) -> tuple[floa
     padded = np.pad(filled, 1, constant_values=filled.min())
     peaks = find_peaks(padded, prominence=PROMINENCE_SHARE * np.ptp(filled))[0] - 1
     peaks = peaks[(peaks > 0) & (peaks < len(filled) - 1)]
-    peaks = peaks[peak_prominences(filled, peaks)[0] > FLANK_SHARE * np.ptp(filled)]
+    with warnings.catch_warnings():
+        # A plateau at an end is no peak without the padding; its prominence is zero and it is dropped.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        peaks = peaks[peak_prominences(filled, peaks)[0] > FLANK_SHARE * np.ptp(filled)]
     times = []
     for i in peaks:
         if known[i - 1 : i + 2].all():

@@ -2,7 +2,7 @@
 
 Two passes of the pose estimator: over the whole picture with several people, to
 find the walker; then over a cut-out along the walker's path, where the walker is
-large. After that: leg repair, gap filling, filtering, scale from stature, events.
+large, and over its mirror image. After that: leg repair, gap filling, filtering, scale from stature, events.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from exo_capture.camera_motion import background_path, motion_px
 from exo_capture.clip_detection import detect_clip
 from exo_capture.gait_events import GaitEvents, Stride
+from exo_capture.mirrored_pose import MirroredPose
 from exo_capture.path_crop import Path2D, crop_box, pick_walker, walker_path
 from exo_capture.people import Candidates, choose_walker, find_tracks
 from exo_capture.pose import N_LANDMARKS
@@ -149,7 +150,12 @@ def _follow(clip: Clip, path: Path2D, model: Path, report: Progress) -> NDArray[
         return (left, top, right, bottom) if right - left > 1 and bottom - top > 1 else None
 
     people = detect_clip(
-        part, model, PEOPLE_IN_CROP, crop, lambda share: report(0.5 + 0.45 * share, "following the walker")
+        part,
+        model,
+        PEOPLE_IN_CROP,
+        crop,
+        lambda share: report(0.5 + 0.45 * share, "following the walker"),
+        backend=MirroredPose,
     )
     seen = np.full((len(path.frame), N_LANDMARKS, 3), np.nan)
     for i in range(len(seen)):

@@ -16,6 +16,7 @@ from exo_capture.filtering import CUTOFF_HZ, fill_gaps, smooth
 from exo_capture.gait_events import GaitEvents, find_events, spatio_temporal
 from exo_capture.landmarks import BODY, HIPS, LEG_L, LEG_R, LOWER_L, LOWER_R, MARKERS, SHOULDERS
 from exo_capture.leg_repair import Repair, repair_legs
+from exo_capture.planar_legs import constant_bones
 from exo_capture.quality import Quality, bone_length_cv_pct, judge
 from exo_capture.sagittal import MIN_FRAMES, View, apparent_height, fit_view, to_markers
 from exo_common.errors import ExoError
@@ -73,6 +74,7 @@ def reconstruct_sagittal(
     height: float,
     *,
     cutoff_hz: float | None = CUTOFF_HZ,
+    min_strides: int = MIN_STRIDES,
     figures: Mapping[str, float] | None = None,
     notes: Sequence[str] = (),
 ) -> SagittalReconstruction:
@@ -86,6 +88,8 @@ def reconstruct_sagittal(
     size : (width, height) of the picture, px.
     height : the wearer's standing height, m.
     cutoff_hz : of the zero-phase low-pass; None leaves it out.
+    min_strides : fewer complete strides of both legs together are refused, and so is none of either leg; 0 accepts
+        any recording.
     figures : known from the video (e.g. of the camera's motion), to be judged with the others.
     notes : warnings known from the video, for the report.
 
@@ -105,16 +109,17 @@ def reconstruct_sagittal(
     seen[~inside[window], :2] = np.nan
     repaired, repair = repair_legs(seen[:, :, :2], body_px, rate_hz)
     flat, added = fill_gaps(repaired.reshape(len(seen), -1), rate_hz)
-    filled = (flat if cutoff_hz is None else smooth(flat, rate_hz, cutoff_hz)).reshape(repaired.shape)
-    interpolated = added.reshape(repaired.shape)[:, :, 0]
-    view = fit_view(filled, height)
+    filled, interpolated = flat.reshape(repaired.shape), added.reshape(repaired.shape)[:, :, 0]
+    view = fit_view(_smooth(filled, rate_hz, cutoff_hz), height)
+    scale = view.metre_per_px[:, None, None]
+    steady = _smooth(constant_bones(filled * scale, interpolated) / scale, rate_hz, cutoff_hz)
     confidence = _confidence(seen, repair, interpolated)
-    markers = to_markers(filled, filled, time, view, height, confidence)
-    raw = to_markers(repaired, filled, time, view, height, np.where(interpolated, 0.0, confidence))
+    markers = to_markers(steady, steady, time, view, height, confidence)
+    raw = to_markers(repaired, steady, time, view, height, np.where(interpolated, 0.0, confidence))
     events = find_events(markers)
-    _require_strides(events, markers)
+    _require_strides(events, markers, min_strides)
     quality = judge(
-        dict(figures or {}) | _figures(rate_hz, seen, repair, interpolated, markers, view),
+        dict(figures or {}) | _figures(seen, repair, interpolated, raw, view),
         {side: len(events.of(side)) for side in SIDES},
         spatio_temporal(events, markers),
         {
@@ -124,7 +129,7 @@ def reconstruct_sagittal(
         },
         notes=[*notes, *_near_leg_note(seen, view)],
     )
-    return SagittalReconstruction(markers, raw, filled, window, events, quality, view)
+    return SagittalReconstruction(markers, raw, steady, window, events, quality, view)
 
 
 def _inside(landmarks: NDArray[np.float64], size: tuple[int, int], margin_px: NDArray[np.float64]) -> BoolArray:
@@ -166,6 +171,12 @@ def _near_leg_note(seen: NDArray[np.float64], view: View) -> list[str]:
     ]
 
 
+def _smooth(pixels: NDArray[np.float64], rate_hz: float, cutoff_hz: float | None) -> NDArray[np.float64]:
+    if cutoff_hz is None:
+        return pixels
+    return smooth(pixels.reshape(len(pixels), -1), rate_hz, cutoff_hz).reshape(pixels.shape)
+
+
 def _confidence(seen: NDArray[np.float64], repair: Repair, interpolated: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(n, 33) trust in each landmark: the estimator's, lowered for feet, merged legs and interpolated samples."""
     own = np.where(np.isfinite(seen[:, :, 2]), seen[:, :, 2], 1.0).clip(0.0, 1.0)
@@ -175,9 +186,9 @@ def _confidence(seen: NDArray[np.float64], repair: Repair, interpolated: NDArray
     return np.where(interpolated, INTERPOLATED_CONFIDENCE * own, np.where(measured, own, 0.0))
 
 
-def _require_strides(events: GaitEvents, markers: Markers) -> None:
+def _require_strides(events: GaitEvents, markers: Markers, wanted: int) -> None:
     counts = {side: len(events.of(side)) for side in SIDES}
-    if sum(counts.values()) < MIN_STRIDES or min(counts.values()) < 1:
+    if sum(counts.values()) < wanted or min(counts.values()) < min(wanted, 1):
         raise ExoError(
             f"only {counts['l']} complete left and {counts['r']} right stride(s) were found in the "
             f"{markers.time[-1] - markers.time[0]:.1f} s in which the whole body is in the picture; "
@@ -186,18 +197,13 @@ def _require_strides(events: GaitEvents, markers: Markers) -> None:
 
 
 def _figures(
-    rate_hz: float,
-    seen: NDArray[np.float64],
-    repair: Repair,
-    interpolated: NDArray[np.bool_],
-    markers: Markers,
-    view: View,
+    seen: NDArray[np.float64], repair: Repair, interpolated: NDArray[np.bool_], raw: Markers, view: View
 ) -> dict[str, float]:
     found = np.isfinite(seen[:, MARKERS["LHip"], 0])
-    bones = bone_length_cv_pct(markers)
+    bones = bone_length_cv_pct(raw)
     return {
         "frames_used": float(len(seen)),
-        "frame_rate_hz": rate_hz,
+        "frame_rate_hz": raw.rate_hz,
         "person_found_pct": 100.0 * float(found.mean()),
         "missed_pct": 100.0 * float(1.0 - found.mean()),
         "legs_exchanged_frames": float(repair.exchanged.sum()),

@@ -58,9 +58,40 @@ def test_what_was_not_measured_has_low_confidence_and_is_missing_in_the_raw_mark
     assert result.markers.confidence[:, feet].max() < 0.5
 
 
-def test_without_a_filter_the_markers_are_the_raw_ones(walker):
+def test_without_a_filter_markers_of_a_clean_walk_are_the_raw_ones(walker):
     result = rebuild(seen(walker()), cutoff_hz=None)
-    np.testing.assert_allclose(result.markers.position, result.raw.position)
+    np.testing.assert_allclose(result.markers.position, result.raw.position, atol=1e-3)
+
+
+def test_a_short_recording_can_be_asked_for(walker):
+    landmarks = seen(walker(seconds=0.9))
+    with pytest.raises(ExoError, match="stride"):
+        rebuild(landmarks)
+    assert rebuild(landmarks, min_strides=0).events.strides == ()
+
+
+def test_a_walker_who_leaves_the_picture_keeps_the_measured_half(walker):
+    truth = walker(seconds=5.0)
+    landmarks = seen(truth)
+    landmarks[:, :, 0] += SIZE[0] - landmarks[120, :, 0].max()
+    result = rebuild(landmarks)
+    assert 120 < result.window.stop < 150
+    known = np.isfinite(result.pixels[:, list(MARKERS.values()), 0])
+    assert (result.pixels[:, list(MARKERS.values()), 0][known] < SIZE[0] + 0.02 * SIZE[0]).all(), "no extrapolation"
+    assert known[:115].all() and not known[-1].all() and known[-1].any()
+
+
+@pytest.mark.parametrize("near, warned", [("r", False), ("l", True)])
+def test_a_near_leg_that_is_seen_worse_is_said(walker, near, warned):
+    landmarks = seen(walker(direction=1))
+    landmarks[:, LEG_L if near == "r" else LEG_R, 2] = 0.6
+    warnings = rebuild(landmarks).quality.warnings
+    assert any("mirrored" in warning for warning in warnings) == warned
+
+
+def test_five_frames(walker):
+    with pytest.raises(ExoError, match="long enough"):
+        rebuild(seen(walker())[:5])
 
 
 def test_a_walk_that_is_never_wholly_in_the_picture(walker):
