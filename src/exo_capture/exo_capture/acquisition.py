@@ -14,7 +14,7 @@ WALKS, LARGEST = "walks", "largest"
 RULES = (WALKS, LARGEST)
 
 # Lengths in body heights of the person (nose to foot), times in s.
-WINDOW_S = 1.0  # sightings older than this no longer count
+WINDOW_S = 2.0  # sightings older than this no longer count; a slow machine needs that long for three
 MIN_SIGHTINGS = 3
 MIN_SPAN_S = 0.2
 MIN_TRAVEL = 0.15  # about 23 cm, three times
@@ -27,11 +27,11 @@ RIVAL_SIZE = 0.8  # of the chosen one's size: another person at least this large
 
 @dataclasses.dataclass(frozen=True)
 class Person:
-    """Somebody found in a picture: `hip` (2,) px, `velocity` (2,) px/s, `height` px, `landmarks` (33, 3) px."""
+    """Somebody found in a picture: `hip` (2,) px, `velocity` (2,) px/s, `size` px, `landmarks` (33, 3) px."""
 
     hip: NDArray[np.float64]
     velocity: NDArray[np.float64]
-    height: float
+    size: float
     landmarks: NDArray[np.float64]
 
 

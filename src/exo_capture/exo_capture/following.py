@@ -25,12 +25,12 @@ PEOPLE = 2  # asked of the estimator: the wearer and a bystander who passes
 # Squares as high as the picture are laid side by side this far apart, as a share of their side:
 # nobody narrower than the rest of the side falls between two of them.
 SQUARE_STEP = 0.6
-# Lengths in body heights of the wearer, times in s.
+# Lengths in sizes of the wearer (see body_length), times in s.
 LOST_AFTER_S = 1.0  # hidden for longer, she could be anywhere
 SPREAD = 0.7  # per s: how fast the place becomes uncertain while she is not seen
 MAX_SIZE_RATIO = 1.35  # of lengths; arms that are taken for legs, or two people in one, differ by more
 # Shares of an innovation that go into place, velocity (times the interval) and size: a walker's
-# place is known to a hundredth of her height, her velocity changes within a step, her size hardly.
+# place is known to a hundredth of her size, her velocity changes within a step, the size hardly.
 PLACE_GAIN, VELOCITY_GAIN, SIZE_GAIN = 0.7, 0.3, 0.1
 
 
@@ -62,9 +62,9 @@ class Follower:
         return self._wearer is not None
 
     @property
-    def height(self) -> float:
+    def size(self) -> float:
         """The wearer's size in the picture (see body_length), px; NaN while there is none."""
-        return self._wearer.height if self._wearer else np.nan
+        return self._wearer.size if self._wearer else np.nan
 
     def step(self, image: NDArray[np.uint8], time: float) -> NDArray[np.float64] | None:
         """The wearer's landmarks (33, 3) px in an RGB image taken at `time` s (rising), or None."""
@@ -80,7 +80,7 @@ class Follower:
         if wearer is None:
             return None
         size = float(body_length(wearer.landmarks))
-        self._wearer, self._seen_at, self._time = dataclasses.replace(wearer, height=size), time, time
+        self._wearer, self._seen_at, self._time = dataclasses.replace(wearer, size=size), time, time
         self.found += 1
         self.rivals = self._acquisition.rivals
         return wearer.landmarks
@@ -91,30 +91,30 @@ class Follower:
         self._time = time
         # While she is seen in every picture the uncertainty stays that of one picture.
         reach = MAX_SHIFT + SPREAD * (hidden - interval)
-        people = self._look(image, self._box(image, place, wearer.height, reach - MAX_SHIFT))
-        seen = nearest(people, place, wearer.height, reach)
+        people = self._look(image, self._box(image, place, wearer.size, reach - MAX_SHIFT))
+        seen = nearest(people, place, wearer.size, reach)
         if seen is None:
-            self._wearer = Person(place, wearer.velocity, wearer.height, wearer.landmarks)
+            self._wearer = Person(place, wearer.velocity, wearer.size, wearer.landmarks)
             return None
         off = hip_centre(seen) - place
         velocity = wearer.velocity + VELOCITY_GAIN * off / hidden
-        height = wearer.height * (float(body_length(seen)) / wearer.height) ** SIZE_GAIN
-        self._wearer = Person(place + PLACE_GAIN * off, velocity, height, seen)
+        size = wearer.size * (float(body_length(seen)) / wearer.size) ** SIZE_GAIN
+        self._wearer = Person(place + PLACE_GAIN * off, velocity, size, seen)
         self._seen_at = time
         return seen
 
     @staticmethod
     def _box(
-        image: NDArray[np.uint8], hip: NDArray[np.float64], height: float, margin: float
+        image: NDArray[np.uint8], hip: NDArray[np.float64], size: float, margin: float
     ) -> tuple[int, int, int, int]:
-        """(left, top, right, bottom) px of the square to look at, inside the picture; `margin` in body heights."""
-        half = (CROP_SIZE / 2.0 + margin) * height
+        """(left, top, right, bottom) px of the square to look at, inside the picture; `margin` in sizes."""
+        half = (CROP_SIZE / 2.0 + margin) * size
         # The hip lies a little above the middle of a body.
-        centre = hip + np.array([0.0, (CROP_BELOW_HIP - 0.5) * height])
+        centre = hip + np.array([0.0, (CROP_BELOW_HIP - 0.5) * size])
         low, high = np.round(centre - half).astype(int), np.round(centre + half).astype(int)
-        size = np.array([image.shape[1], image.shape[0]])
-        left, top = np.clip(low, 0, size)
-        right, bottom = np.clip(high, 0, size)
+        whole = np.array([image.shape[1], image.shape[0]])
+        left, top = np.clip(low, 0, whole)
+        right, bottom = np.clip(high, 0, whole)
         return int(left), int(top), int(right), int(bottom)
 
     def _look(self, image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> NDArray[np.float64]:
@@ -152,14 +152,14 @@ def search_squares(width: int, height: int) -> list[tuple[int, int, int, int]]:
 
 
 def nearest(
-    people: NDArray[np.float64], hip: NDArray[np.float64], height: float, reach: float
+    people: NDArray[np.float64], hip: NDArray[np.float64], size: float, reach: float
 ) -> NDArray[np.float64] | None:
-    """The one of (n, 33, 3) people whose place and size fit best, or None when nobody fits; `reach` in heights."""
+    """The one of (n, 33, 3) people whose place and size fit best, or None when nobody fits; `reach` in sizes."""
     if not len(people):
         return None
-    shift = np.linalg.norm(hip_centre(people) - hip, axis=1) / height
-    size = np.abs(np.log(np.maximum(body_length(people), 1.0) / height)) / np.log(MAX_SIZE_RATIO)
-    fits = (shift < reach) & (size < 1.0)
+    shift = np.linalg.norm(hip_centre(people) - hip, axis=1) / size
+    ratio = np.abs(np.log(np.maximum(body_length(people), 1.0) / size)) / np.log(MAX_SIZE_RATIO)
+    fits = (shift < reach) & (ratio < 1.0)
     if not fits.any():
         return None
-    return people[int(np.argmin(np.where(fits, shift / reach + size, np.inf)))]
+    return people[int(np.argmin(np.where(fits, shift / reach + ratio, np.inf)))]

@@ -122,7 +122,7 @@ class WearerView:
                 return Sighting(picture.stamp_ns, landmarks, self.follower.found, str(error))
         found = self.follower.step(picture.image, time)
         if found is not None:
-            landmarks = self.legs.step(found, self.follower.height, time)
+            landmarks = self.legs.step(found, self.follower.size, time)
             size = np.array([picture.image.shape[1], picture.image.shape[0]])
             outside = ~((landmarks[:, :2] >= 0.0) & (landmarks[:, :2] < size)).all(axis=1)
             landmarks[outside] = (np.nan, np.nan, 0.0)
