@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from exo_capture.filtering import fill_gaps, smooth
 from exo_capture.gait_events import STANCE_SHARE, STRIDE_S, GaitEvents, Stride, find_events, spatio_temporal
 from exo_capture.marker_files import FootEvent, Recording, Subject, read_recording
-from exo_capture.marker_frame import to_opensim, travels
+from exo_capture.marker_frame import ON_THE_SPOT, to_opensim, walks
 from exo_capture.marker_set import MarkerSet, recognise
 from exo_capture.quality import GOOD, NOT_USABLE, USABLE, Quality, bone_length_cv_pct
 from exo_common.errors import ExoError
@@ -24,6 +24,8 @@ FloatArray = NDArray[np.float64]
 MISSING_PCT = (5.0, 25.0)  # of the samples of the markers that keypoints are made of: good up to, usable up to
 BONE_CV_PCT = (3.0, 8.0)  # skin moves on the bone by about 2 % of a segment's length
 MATCH_S = 0.15  # an event of the file and one of ours further apart are different events
+ON_GROUND_ONLY = ("speed", "stride_length", "step_length")
+HEIGHT_OFF_M, MASS_OFF_KG = 0.03, 5.0  # between the file and the session, beyond which one of them is wrong
 ASSUMPTIONS = (
     "hip joint centres follow from the pelvis markers by regression (Harrington et al. 2007)",
     "skin markers move against the bone, most at the thigh and the scapula",
@@ -62,6 +64,19 @@ class MarkerCapture:
         """What the file says about the person."""
         return self.recording.subject
 
+    def disagreements(self, height: float, mass: float) -> tuple[str, ...]:
+        """Sentences where the file's height (m) or mass (kg) is not the session's."""
+        found = []
+        for what, said, given, unit, limit in (
+            ("height", self.subject.height, height, "m", HEIGHT_OFF_M),
+            ("mass", self.subject.mass, mass, "kg", MASS_OFF_KG),
+        ):
+            if said is not None and abs(said - given) > limit:
+                found.append(
+                    f"the recording says a {what} of {said:g} {unit}, the session {given:g}; correct one of them"
+                )
+        return tuple(found)
+
 
 def capture_markers(walk: Path, static: Path | None = None, marker_set: MarkerSet | None = None) -> MarkerCapture:
     """Read a marker recording of a walk and, if there is one, the static trial of the same session.
@@ -78,13 +93,17 @@ def capture_markers(walk: Path, static: Path | None = None, marker_set: MarkerSe
     """
     recording = read_recording(walk)
     chosen = marker_set or recognise(recording.markers.names)
-    if not travels(recording.markers, chosen):
-        raise ExoError(f"{walk} holds no walk (the pelvis travels less than 0.5 m); give a walking trial")
+    if missing := [name for name in chosen.used() if name not in recording.markers.names]:
+        raise ExoError(f"{walk} lacks marker {', '.join(missing[:6])} of the set {chosen.name}; label it")
+    if not walks(recording.markers, chosen):
+        raise ExoError(f"{walk} holds no walk (the heels stay under the pelvis); give a walking trial")
     recording = _filled(to_opensim(recording, chosen))
     markers = chosen.with_keypoints(recording.markers)
     stance, notes = None, list(recording.notes)
     if static is not None:
         standing = to_opensim(read_recording(static), chosen)
+        if walks(standing.markers, chosen):
+            raise ExoError(f"{static} holds a walk, not a quiet stance; give the static trial")
         stance = chosen.with_keypoints(standing.markers)
         notes += [f"static: {note}" for note in standing.notes]
     keypoints = chosen.keypoints_of(recording.markers)
@@ -170,5 +189,8 @@ def _judge(
         verdict = USABLE if verdict == GOOD else verdict
     facts = {"marker set": marker_set.name, "frame": "; ".join(notes)}
     facts["events"] = "of the file" if from_file else "from the motion"
-    whole = GaitEvents(events.heel_strikes, events.toe_offs, strides)
-    return Quality(verdict, tuple(warnings), figures, counts, spatio_temporal(whole, keypoints), facts, ASSUMPTIONS)
+    gait = spatio_temporal(GaitEvents(events.heel_strikes, events.toe_offs, strides), keypoints)
+    if ON_THE_SPOT in facts["frame"]:
+        warnings.append("the person walks on the spot (a treadmill): speed and lengths of strides are not known")
+        gait = {name: value for name, value in gait.items() if not name.startswith(ON_GROUND_ONLY)}
+    return Quality(verdict, tuple(warnings), figures, counts, gait, facts, ASSUMPTIONS)

@@ -17,7 +17,9 @@ FloatArray = NDArray[np.float64]
 
 PERSON_M = (0.7, 2.6)  # from the lowest to the highest marker of a standing or walking person
 UPRIGHT_COSINE = 0.9  # between the ankles-to-pelvis line and the nearest axis of the lab
-WALK_M = 0.5  # a pelvis that travels less stands
+TRAVEL_M = 0.5  # a pelvis that travels less stands, or walks on a treadmill
+ON_THE_SPOT = "walks on the spot facing"
+SWING_M = 0.25  # a heel that moves less against the pelvis takes no step
 
 
 def to_opensim(recording: Recording, marker_set: MarkerSet) -> Recording:
@@ -41,8 +43,8 @@ def to_opensim(recording: Recording, marker_set: MarkerSet) -> Recording:
     _check_size(markers, up)
     feet = _unit(_horizontal(_feet(markers, marker_set), up))
     travel = _horizontal(_travel(markers, marker_set), up)
-    walks = float(np.linalg.norm(travel)) > WALK_M
-    ahead = _unit(travel) if walks else feet
+    moves = float(np.linalg.norm(travel)) > TRAVEL_M
+    ahead = _unit(travel) if moves else feet
     if float(ahead @ feet) < 0.0:
         raise ExoError(
             "the feet point against the walk: heel and toe labels are exchanged or the person walks backwards"
@@ -60,13 +62,20 @@ def to_opensim(recording: Recording, marker_set: MarkerSet) -> Recording:
         )
         for plate in recording.plates
     )
-    notes = (*recording.notes, f"the lab's {axis} is up", _direction(ahead, walks), *mended)
+    manner = "walks along" if moves else ON_THE_SPOT if walks(recording.markers, marker_set) else "stands facing"
+    notes = (*recording.notes, f"the lab's {axis} is up", f"the person {manner} {_direction(ahead)}", *mended)
     return dataclasses.replace(recording, markers=markers, plates=plates, notes=notes)
 
 
-def travels(markers: Markers, marker_set: MarkerSet) -> bool:
-    """Whether the person walks rather than stands, in any frame."""
-    return bool(np.linalg.norm(_travel(markers, marker_set)) > WALK_M)
+def walks(markers: Markers, marker_set: MarkerSet) -> bool:
+    """Whether the person takes steps, over ground or on a treadmill, in any frame."""
+    pelvis = _pelvis(markers, marker_set)
+    swings = []
+    for side in ("L", "R"):
+        heel = _centre(markers, marker_set.keypoints[f"{side}Heel"].midpoint) - pelvis
+        seen = heel[np.isfinite(heel).all(axis=1)]
+        swings.append(float(np.ptp(seen, axis=0).max()) if len(seen) else 0.0)
+    return min(swings) > SWING_M
 
 
 def _up(markers: Markers, marker_set: MarkerSet) -> tuple[FloatArray, str]:
@@ -114,11 +123,11 @@ def _travel(markers: Markers, marker_set: MarkerSet) -> FloatArray:
     return np.asarray(pelvis[seen[-1]] - pelvis[seen[0]]) if len(seen) else np.zeros(3)
 
 
-def _direction(ahead: FloatArray, walks: bool) -> str:
+def _direction(ahead: FloatArray) -> str:
     index = int(np.argmax(np.abs(ahead)))
     axis = ("-" if ahead[index] < 0 else "+") + "XYZ"[index]
     angle = float(np.degrees(np.arccos(min(1.0, abs(ahead[index])))))
-    return f"the person {'walks along' if walks else 'stands facing'} the lab's {axis} (within {angle:.0f} degrees)"
+    return f"the lab's {axis} (within {angle:.0f} degrees)"
 
 
 def _pelvis(markers: Markers, marker_set: MarkerSet) -> FloatArray:

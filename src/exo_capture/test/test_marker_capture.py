@@ -64,6 +64,28 @@ def test_who_stands_or_takes_one_step_does_not_walk(tmp_path):
         capture_markers(write_c3d(tmp_path / "step.c3d", walk(1.0)))
 
 
+def test_a_static_that_walks_and_a_treadmill(tmp_path):
+    path = write_c3d(tmp_path / "walk.c3d", walk())
+    with pytest.raises(ExoError, match="not a quiet stance"):
+        capture_markers(path, path)
+    belt = walk()
+    position = belt.position - SPEED * belt.time[:, None, None] * np.array([1.0, 0.0, 0.0])
+    found = capture_markers(write_c3d(tmp_path / "belt.c3d", dataclasses.replace(belt, position=position)))
+    assert any("on the spot" in warning for warning in found.quality.warnings)
+    assert "speed_m_s" not in found.quality.gait
+    assert found.quality.gait["stride_time_s"] == pytest.approx(STRIDE, abs=0.01)
+
+
+def test_a_subject_who_is_not_the_sessions_is_remarked(tmp_path):
+    said = {"LABELS": ["weight", "height"], "UNITS": ["kg", "m"], "VALUES": [70.0, 1.80]}
+    found = capture_markers(write_c3d(tmp_path / "walk.c3d", walk(), SUBJECT=said))
+    assert found.disagreements(1.79, 72.0) == ()
+    assert [text.split(",")[0] for text in found.disagreements(1.70, 80.0)] == [
+        "the recording says a height of 1.8 m",
+        "the recording says a mass of 70 kg",
+    ]
+
+
 def test_too_many_gaps_are_refused_with_the_cure(tmp_path):
     truth = walk()
     position = truth.position.copy()

@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from marker_person import SET, stance, walk
+from marker_person import SET, SPEED, stance, walk
 
 from exo_capture.marker_files import ForcePlate, Recording
-from exo_capture.marker_frame import to_opensim, travels
+from exo_capture.marker_frame import to_opensim, walks
 from exo_common.errors import ExoError
 
 # OpenSim's axes (columns) in a lab whose z is up, walking along +x, -x, +y and 30 degrees off; and y down.
@@ -47,7 +47,7 @@ def test_any_lab_becomes_opensims_frame(lab, recording):
     found = to_opensim(Recording(turned(truth, LABS[lab])), SET)
     np.testing.assert_allclose(found.markers.position, truth.position, atol=1e-9)
     assert ("-Y is up" if "up" in lab else "+Z is up") in found.notes[0]
-    assert ("walks along" if travels(truth, SET) else "stands facing") in found.notes[1]
+    assert ("walks along" if walks(truth, SET) else "stands facing") in found.notes[1]
     assert lab[:2] in found.notes[1] or "up" in lab
 
 
@@ -91,7 +91,7 @@ def test_what_cannot_be_mended_is_a_sentence(change, sentence):
 def test_a_walk_backwards_is_refused():
     truth = walk()
     position = truth.position.copy()
-    position[..., 0] -= 2.4 * truth.time[:, None]
+    position[..., 0] -= 2.0 * SPEED * truth.time[:, None]
     with pytest.raises(ExoError, match="walks backwards"):
         to_opensim(Recording(dataclasses.replace(truth, position=position)), SET)
 
@@ -105,3 +105,12 @@ def test_two_exchanged_labels_are_mended_and_named(pair):
         np.testing.assert_allclose(got, truth.position[:, truth.names.index(name)], atol=0.03)
     assert any(f"{pair[0]} and {pair[1]} were exchanged" in note for note in found.notes)
     assert len(to_opensim(Recording(truth), SET).notes) == 2
+
+
+def test_a_treadmill_walk_is_a_walk():
+    truth = walk()
+    position = truth.position.copy()
+    position[..., 0] -= SPEED * truth.time[:, None]
+    found = to_opensim(Recording(turned(dataclasses.replace(truth, position=position), LABS["+Y"])), SET)
+    assert "walks on the spot facing the lab's +Y" in found.notes[1]
+    assert not walks(stance(), SET)

@@ -115,8 +115,7 @@ def test_other_models_and_no_models_are_refused_with_a_sentence(tmp_path):
         marker_model(blazepose_model().model, winged, tmp_path)
 
 
-@pytest.mark.parametrize("model", ["models/LaiUhlrich2022.osim", None])
-def test_a_published_solution_is_met_without_its_model(model, tmp_path):
+def test_a_published_solution_is_met_without_its_model(tmp_path):
     """opensim-core's example3DWalking: 41 markers, no static; the solution is of its own model, residuals reduced."""
     if not (DATA / "walking_3d").is_dir():
         pytest.skip("../shared/data/walking_3d is not here")
@@ -124,7 +123,7 @@ def test_a_published_solution_is_met_without_its_model(model, tmp_path):
     rows = (capture.markers.time > 0.45) & (capture.markers.time < 1.7)
     walk = Markers(capture.markers.time[rows][::6], capture.markers.names, capture.markers.position[rows][::6])
     with logging_to(tmp_path / "opensim.log"):
-        generic = DATA / model if model else None
+        generic = DATA / "models" / "LaiUhlrich2022.osim"
         fit = fit_markers(walk, None, capture.marker_set, 1.80, 85.0, tmp_path, generic=generic)
     table = read_storage(DATA / "walking_3d" / "coordinates.sto")
     columns = {name.split("/")[-2]: name for name in table.columns if name.endswith("/value")}
