@@ -22,6 +22,7 @@ FloatArray = NDArray[np.float64]
 Moment = Mapping[str, Sighting]
 
 OUTLIER_PX = 1.0  # beyond it a corner's pull no longer grows with its distance
+MAX_STEPS = 100  # of the adjustment; from a good start it needs ten
 # Poses of one board that differ by more than this (rad, and relative to the distance) contradict each other.
 AGREEMENT = 0.1
 # The second of the two attitudes in which a flat board looks nearly the same fits this much worse if it is wrong.
@@ -236,7 +237,7 @@ def _adjust(
         depends[start:stop, 6 * (len(moved) + m) : 6 * (len(moved) + m) + 6] = 1
     start_at = np.concatenate([pose.vector for pose in (*(cameras[name] for name in moved), *boards)])
     solution = least_squares(
-        residuals, start_at, jac_sparsity=depends, loss="soft_l1", f_scale=OUTLIER_PX, x_scale="jac", method="trf"
+        residuals, start_at, jac_sparsity=depends, loss="soft_l1", f_scale=OUTLIER_PX, x_scale="jac", max_nfev=MAX_STEPS
     )
     poses, placed = unpack(solution.x)
     left = residuals(solution.x)
