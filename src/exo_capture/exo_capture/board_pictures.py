@@ -78,8 +78,8 @@ def find_boards(folder: Path, camera: str, board: Board) -> CameraViews | None:
     if not views:
         kind = "ChArUco board" if board.marker else "checkerboard"
         raise ExoError(
-            f"the {kind} of {board.columns}x{board.rows} squares is in none of the {looked_at} pictures of {camera} in "
-            f"{folder}; check board.toml, show the whole board with its white border, and hold it still"
+            f"the {kind} of {board.columns}x{board.rows} squares is in none of {camera}'s pictures "
+            f"({looked_at} looked at) in {folder}; check board.toml, show the whole board with its white border, and hold it still"
         )
     return CameraViews(size, looked_at, views)
 

@@ -45,7 +45,8 @@ class Renderer:
     def __init__(self, camera, board=BOARD):
         self.camera, self.board = camera, board
         pixels = np.stack(np.meshgrid(*(np.arange(n) for n in camera.size)), axis=-1)
-        self.rays = np.dstack([camera.normalised(pixels), np.ones(pixels.shape[:2])])
+        self.rays = np.dstack([camera.normalised(pixels), np.ones(pixels.shape[:2])]).astype(np.float32)
+        self.noise = np.random.default_rng(0).normal(0.0, 2.0, pixels.shape[:2]).astype(np.float32)
         size = np.array([board.columns, board.rows]) * board.square + 2.0 * BORDER_M
         self.texture = np.full(np.ceil(size[::-1] * TEXTURE_PX_PER_M).astype(int), 250, np.uint8)
         edges = board.black()
@@ -56,18 +57,15 @@ class Renderer:
 
     def picture(self, board_to_camera):
         """The board at a pose in the camera's frame, before a grey wall; a little noise."""
-        inverse = board_to_camera.inverse
-        direction = self.rays @ inverse.rotation.T
-        with np.errstate(divide="ignore", invalid="ignore"):
-            distance = -inverse.translation[2] / direction[..., 2]
-            hit = inverse.translation + distance[..., None] * direction
-        at = ((hit[..., :2] + BORDER_M) * TEXTURE_PX_PER_M - 0.5).astype(np.float32)
-        at[~(distance > 0.0)] = -1e4
+        # A ray meets the plane z = 0 of the board where this matrix maps it, homogeneous coordinates.
+        plane = np.linalg.inv(np.column_stack([board_to_camera.rotation[:, :2], board_to_camera.translation]))
+        hit = self.rays @ plane.T.astype(np.float32)
+        at = (hit[..., :2] / hit[..., 2:] + np.float32(BORDER_M)) * np.float32(TEXTURE_PX_PER_M) - np.float32(0.5)
+        at[hit[..., 2] <= 0.0] = -1e4
         scale = TEXTURE_PX_PER_M * board_to_camera.translation[2] / self.camera.matrix[0, 0]
         texture = cv2.GaussianBlur(self.texture, (0, 0), max(0.3, 0.4 * scale))
         image = cv2.remap(texture, at, None, cv2.INTER_LINEAR, borderValue=120)
-        noise = np.random.default_rng(0).normal(0.0, 2.0, image.shape)
-        return np.clip(image + noise, 0, 255).astype(np.uint8)
+        return np.clip(image + self.noise, 0, 255).astype(np.uint8)
 
 
 def handheld(camera, i, generator):
@@ -309,7 +307,7 @@ def test_wrong_pictures_are_one_sentence(session, tmp_path):
         calibrate_folder(folder)
     folder = changed(session, tmp_path / "no_board", "lens/a/00.png")
     write_board(folder / "board.toml", Board(9, 6, 0.04, 0.0))
-    with pytest.raises(ExoError, match=r"checkerboard of 9x6 squares is in none of the 1 pictures of a"):
+    with pytest.raises(ExoError, match=r"checkerboard of 9x6 squares is in none of a's pictures \(1 looked at\)"):
         calibrate_folder(folder)
     (folder / "lens" / "a" / "00.png").write_bytes(b"no picture")
     with pytest.raises(ExoError, match="cannot be read as a picture"):
