@@ -229,5 +229,5 @@ def _peaks(time: NDArray[np.float64], signal: NDArray[np.float64]) -> tuple[floa
             before, here, after = filled[i - 1 : i + 2]
             bend = before - 2.0 * here + after
             shift = 0.5 * (before - after) / bend if bend else 0.0
-            times.append(float(time[i] + shift * (time[1] - time[0])))
+            times.append(float(time[i] + shift * (time[i + 1] - time[i - 1]) / 2.0))
     return tuple(times)

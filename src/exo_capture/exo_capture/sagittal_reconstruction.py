@@ -18,7 +18,7 @@ from exo_capture.landmarks import BODY, HIPS, LEG_L, LEG_R, LOWER_L, LOWER_R, MA
 from exo_capture.leg_repair import Repair, repair_legs
 from exo_capture.planar_legs import constant_bones
 from exo_capture.quality import Quality, bone_length_cv_pct, judge
-from exo_capture.sagittal import MIN_FRAMES, View, apparent_height, fit_view, to_markers
+from exo_capture.sagittal import MIN_FRAMES, View, apparent_height, camera_roll, fit_view, to_markers, turned
 from exo_common.errors import ExoError
 from exo_common.frames import SIDES
 from exo_common.opensim_files import Markers
@@ -27,6 +27,7 @@ HEIGHT_M = (1.0, 2.3)
 MAX_BREAK_S = 0.2  # a longer absence ends the usable window
 BORDER = 0.02  # of the body height: a joint this near the edge of the picture is half outside
 MIN_STRIDES = 2
+EVEN_FRAMES = 0.25  # frames this near to an even beat, in frame intervals, are taken as even
 HIDDEN_MARGIN = 0.05  # of confidence: a near leg known this much worse than the far one is probably the far one
 SIDE_NAMES = {"l": "left", "r": "right"}
 LEG_JOINTS = (*LEG_L, *LEG_R)
@@ -110,16 +111,18 @@ def reconstruct_sagittal(
     repaired, repair = repair_legs(seen[:, :, :2], body_px, rate_hz)
     flat, added = fill_gaps(repaired.reshape(len(seen), -1), rate_hz)
     filled, interpolated = flat.reshape(repaired.shape), added.reshape(repaired.shape)[:, :, 0]
-    view = fit_view(_smooth(filled, rate_hz, cutoff_hz), height)
+    roll = camera_roll(filled)
+    level = turned(filled, roll)
+    view = fit_view(_smooth(level, time, cutoff_hz), height)
     scale = view.metre_per_px[:, None, None]
-    steady = _smooth(constant_bones(filled * scale, interpolated) / scale, rate_hz, cutoff_hz)
+    steady = _smooth(constant_bones(level * scale, interpolated) / scale, time, cutoff_hz)
     confidence = _confidence(seen, repair, interpolated)
     markers = to_markers(steady, steady, time, view, height, confidence)
-    raw = to_markers(repaired, steady, time, view, height, np.where(interpolated, 0.0, confidence))
+    raw = to_markers(turned(repaired, roll), steady, time, view, height, np.where(interpolated, 0.0, confidence))
     events = find_events(markers)
     _require_strides(events, markers, min_strides)
     quality = judge(
-        dict(figures or {}) | _figures(seen, repair, interpolated, raw, view),
+        dict(figures or {}) | _figures(seen, repair, interpolated, raw, view, roll),
         {side: len(events.of(side)) for side in SIDES},
         spatio_temporal(events, markers),
         {
@@ -129,7 +132,7 @@ def reconstruct_sagittal(
         },
         notes=[*notes, *_near_leg_note(seen, view)],
     )
-    return SagittalReconstruction(markers, raw, steady, window, events, quality, view)
+    return SagittalReconstruction(markers, raw, turned(steady, -roll), window, events, quality, view)
 
 
 def _inside(landmarks: NDArray[np.float64], size: tuple[int, int], margin_px: NDArray[np.float64]) -> BoolArray:
@@ -171,10 +174,23 @@ def _near_leg_note(seen: NDArray[np.float64], view: View) -> list[str]:
     ]
 
 
-def _smooth(pixels: NDArray[np.float64], rate_hz: float, cutoff_hz: float | None) -> NDArray[np.float64]:
+def _smooth(pixels: NDArray[np.float64], time: NDArray[np.float64], cutoff_hz: float | None) -> NDArray[np.float64]:
+    """Low-passed (n, 33, 2) pixels; if the frames are unevenly spaced, on even times in between."""
     if cutoff_hz is None:
         return pixels
-    return smooth(pixels.reshape(len(pixels), -1), rate_hz, cutoff_hz).reshape(pixels.shape)
+    flat = pixels.reshape(len(pixels), -1)
+    even = np.linspace(time[0], time[-1], len(time))
+    rate_hz = 1.0 / (even[1] - even[0])
+    if np.abs(time - even).max() * rate_hz <= EVEN_FRAMES:
+        return smooth(flat, rate_hz, cutoff_hz).reshape(pixels.shape)
+    result = np.full(flat.shape, np.nan)
+    for column in range(flat.shape[1]):
+        known = np.isfinite(flat[:, column])
+        if known.any():
+            # Gaps are bridged for the filter and opened again.
+            regular = np.interp(even, time[known], flat[known, column])
+            result[known, column] = np.interp(time[known], even, smooth(regular[:, None], rate_hz, cutoff_hz)[:, 0])
+    return result.reshape(pixels.shape)
 
 
 def _confidence(seen: NDArray[np.float64], repair: Repair, interpolated: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -197,7 +213,7 @@ def _require_strides(events: GaitEvents, markers: Markers, wanted: int) -> None:
 
 
 def _figures(
-    seen: NDArray[np.float64], repair: Repair, interpolated: NDArray[np.bool_], raw: Markers, view: View
+    seen: NDArray[np.float64], repair: Repair, interpolated: NDArray[np.bool_], raw: Markers, view: View, roll: float
 ) -> dict[str, float]:
     found = np.isfinite(seen[:, MARKERS["LHip"], 0])
     bones = bone_length_cv_pct(raw)
@@ -215,5 +231,5 @@ def _figures(
         **{f"bone_length_cv_{name}_pct": value for name, value in bones.items()},
         "scale_mm_per_px": 1000.0 * float(np.median(view.metre_per_px)),
         "scale_change_pct": 100.0 * view.scale_change,
-        "floor_slope_deg": float(np.degrees(abs(np.arctan(view.floor_slope)))),
+        "camera_roll_deg": float(np.degrees(abs(roll))),
     }

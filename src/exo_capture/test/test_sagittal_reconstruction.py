@@ -3,6 +3,7 @@ import pytest
 
 from exo_capture.angles import sagittal_angles
 from exo_capture.landmarks import EYES, LEG_L, LEG_R, MARKERS, NOSE
+from exo_capture.sagittal import turned
 from exo_capture.sagittal_reconstruction import FEET, INTERPOLATED_CONFIDENCE, reconstruct_sagittal
 from exo_common.errors import ExoError
 
@@ -106,3 +107,37 @@ def test_half_a_leg_is_refused_with_the_count(walker):
     landmarks[:, LEG_R[1]] = np.nan
     with pytest.raises(ExoError, match="complete left and 0 right"):
         rebuild(landmarks)
+
+
+@pytest.mark.parametrize("roll_deg", [-6.0, 3.0])
+@pytest.mark.parametrize("trend", [0.0, 0.08])
+def test_a_camera_that_is_not_level_is_turned_back(walker, roll_deg, trend):
+    truth = walker(trend=trend)
+    landmarks = seen(truth)
+    centre = np.array(SIZE) / 2.0
+    landmarks[:, :, :2] = centre + turned(landmarks[:, :, :2] - centre, -np.radians(roll_deg))
+    result = rebuild(landmarks)
+    assert result.quality.figures["camera_roll_deg"] == pytest.approx(abs(roll_deg), abs=2.0 if trend else 0.3)
+    level = rebuild(seen(truth))
+    names = [level.markers.names.index(name) for name in ("LHip", "LKnee", "LShoulder")]
+    expected, found = (r.markers.position[:, names, :2] - r.markers.position[:, names[:1], :2] for r in (level, result))
+    tilt = [np.arctan2(p[:, 2, 0], p[:, 2, 1]).mean() for p in (expected[10:-10], found[10:-10])]
+    assert tilt[1] == pytest.approx(tilt[0], abs=np.radians(2.0 if trend else 0.3))
+    np.testing.assert_allclose(result.pixels[20], landmarks[result.window][20, :, :2], atol=5.0)
+
+
+def test_a_variable_frame_rate_costs_little(walker):
+    rng = np.random.default_rng(0)
+    even = walker(seconds=5.0, rate_hz=600.0)
+    time = np.arange(150) / 30.0 + rng.uniform(-0.4, 0.4, 150) / 30.0
+    index = np.round(np.clip(time, 0.0, 4.99) * 600.0).astype(int)
+    landmarks = seen(even)[index]
+    result = reconstruct_sagittal(landmarks, index / 600.0, SIZE, STATURE)
+    blind = reconstruct_sagittal(landmarks, np.arange(150) / 30.0, SIZE, STATURE)
+    errors = []
+    for r in (result, blind):
+        knee = sagittal_angles(r.markers)["knee_angle_l"][10:-10]
+        errors.append(np.degrees(np.sqrt(np.mean((knee - even.knee["l"][index][r.window][10:-10]) ** 2))))
+    assert errors[0] < 2.5 and errors[0] < errors[1]
+    for stride in result.events.strides:
+        assert stride.duration == pytest.approx(STRIDE_S, abs=0.03)
