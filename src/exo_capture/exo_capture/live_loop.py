@@ -51,14 +51,17 @@ class CaptureLoop:
             source.start(at_ns)
         self._thread.start()
 
-    def close(self) -> None:
-        """Stop the threads and close the sources."""
+    def close(self) -> bool:
+        """Stop the threads and close the sources; False if a picture still holds the loop's thread."""
         self._stop.set()
         for source in self._sources:
             source.close()
         if self._thread.is_alive():
             self._thread.join(JOIN_S)
+        if self._thread.is_alive():
+            return False
         self._tracker.close()
+        return True
 
     def _run(self) -> None:
         last_ns = 0

@@ -150,9 +150,10 @@ class CaptureNode(Node):
 
     def on_stop(self) -> None:
         """End the threads before the node goes."""
-        self._loop.close()
-        for estimator in self._estimators:
-            estimator.close()
+        # An estimator must not be closed under the thread that uses it; the process's end does it then.
+        if self._loop.close():
+            for estimator in self._estimators:
+                estimator.close()
 
 
 def main() -> None:
