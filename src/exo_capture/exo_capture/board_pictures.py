@@ -79,7 +79,8 @@ def find_boards(folder: Path, camera: str, board: Board) -> CameraViews | None:
         kind = "ChArUco board" if board.marker else "checkerboard"
         raise ExoError(
             f"the {kind} of {board.columns}x{board.rows} squares is in none of {camera}'s pictures "
-            f"({looked_at} looked at) in {folder}; check board.toml, show the whole board with its white border, and hold it still"
+            f"({looked_at} looked at) in {folder}; "
+            "check board.toml, show the whole board with its white border, and hold it still"
         )
     return CameraViews(size, looked_at, views)
 

@@ -169,6 +169,8 @@ def _figures(lenses: Mapping[str, Lens], rig: Rig | None) -> dict[str, dict[str,
             "focal_length_sd_pct": round(100.0 * lens.focal_sd, 3),
         }
         if rig is not None:
+            camera = next(camera for camera in rig.cameras if camera.name == name)
+            figures[name]["focal_length_px"] = round(float(camera.matrix[0, 0]), 2)
             figures[name] |= {"room_error_px": round(rig.error_px[name], 3), "room_views": rig.sightings[name]}
     return figures
 

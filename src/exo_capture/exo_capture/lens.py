@@ -34,6 +34,8 @@ class Lens:
     coverage : share of the picture's fields in which corners were seen.
     tilt_deg : largest angle between the board and the picture plane.
     focal_sd : standard error of the focal length, relative.
+    sightings, poses : the views used, and where the board was in each: (views, 6) rotation vector and translation m
+        of the board's frame in the camera's.
     """
 
     size: tuple[int, int]
@@ -45,6 +47,8 @@ class Lens:
     coverage: float
     tilt_deg: float
     focal_sd: float
+    sightings: tuple[Sighting, ...]
+    poses: FloatArray
 
 
 def calibrate_lens(name: str, views: Sequence[Sighting], board: Board, size: tuple[int, int]) -> Lens:
@@ -83,8 +87,10 @@ def calibrate_lens(name: str, views: Sequence[Sighting], board: Board, size: tup
         views=len(kept),
         dropped=len(views) - len(kept),
         coverage=len(fields) / GRID**2,
-        tilt_deg=max(float(np.degrees(np.arccos(min(1.0, abs(cv2.Rodrigues(turn)[0][2, 2]))))) for turn in fit.turns),
+        tilt_deg=max(_tilt_deg(pose[:3]) for pose in fit.poses),
         focal_sd=float(np.max(fit.focal_sd / focal)),
+        sightings=tuple(kept),
+        poses=fit.poses,
     )
 
 
@@ -110,7 +116,7 @@ class _Fit:
     distortion: FloatArray
     error: float
     view_errors: FloatArray
-    turns: Sequence[FloatArray]
+    poses: FloatArray
     focal_sd: FloatArray
 
 
@@ -120,10 +126,11 @@ def _fit(name: str, views: Sequence[Sighting], board: Board, size: tuple[int, in
     pixels = [view.pixels.astype(np.float32) for view in views]
 
     def fit(flags: int) -> _Fit:
-        error, matrix, distortion, turns, _, sd, _, view_errors = cv2.calibrateCameraExtended(
+        error, matrix, distortion, turns, shifts, sd, _, view_errors = cv2.calibrateCameraExtended(
             places, pixels, size, np.eye(3), np.zeros(5), flags=flags
         )
-        return _Fit(matrix, np.ravel(distortion)[:5], error, np.ravel(view_errors), turns, np.ravel(sd)[:2])
+        poses = np.column_stack([np.reshape(turns, (-1, 3)), np.reshape(shifts, (-1, 3))])
+        return _Fit(matrix, np.ravel(distortion)[:5], error, np.ravel(view_errors), poses, np.ravel(sd)[:2])
 
     try:
         simple, full = fit(cv2.CALIB_FIX_K3), fit(0)
@@ -132,6 +139,11 @@ def _fit(name: str, views: Sequence[Sighting], board: Board, size: tuple[int, in
             f"the pictures of {name} do not determine its lens; tilt the board by 30 degrees and more in some"
         ) from None
     return full if full.error < (1.0 - K3_GAIN) * simple.error else simple
+
+
+def _tilt_deg(turn: FloatArray) -> float:
+    """Angle between the board and the picture plane of a rotation vector (3,)."""
+    return float(np.degrees(np.arccos(min(1.0, abs(cv2.Rodrigues(turn)[0][2, 2])))))
 
 
 def _outline(view: Sighting, board: Board) -> FloatArray:

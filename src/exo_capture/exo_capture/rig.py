@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
-from scipy.sparse import lil_matrix
 
 from exo_capture.boards import Board, Sighting
+from exo_capture.bundle import Estimate, Pose, View, adjust, lens_of, lens_vector, residuals
 from exo_capture.cameras import Camera
 from exo_capture.lens import Lens
 from exo_common.errors import ExoError
@@ -21,8 +20,6 @@ FloatArray = NDArray[np.float64]
 # Of one moment: which cameras saw the board, and where.
 Moment = Mapping[str, Sighting]
 
-OUTLIER_PX = 1.0  # beyond it a corner's pull no longer grows with its distance
-MAX_STEPS = 100  # of the adjustment; from a good start it needs ten
 # Poses of one board that differ by more than this (rad, and relative to the distance) contradict each other.
 AGREEMENT = 0.1
 # The second of the two attitudes in which a flat board looks nearly the same fits this much worse if it is wrong.
@@ -32,37 +29,12 @@ BOARD_FROM_ROOM = np.diag([1.0, -1.0, -1.0])
 
 
 @dataclasses.dataclass(frozen=True)
-class Pose:
-    """X_outer = rotation @ X_inner + translation."""
-
-    rotation: FloatArray
-    translation: FloatArray
-
-    def __matmul__(self, inner: Pose) -> Pose:
-        return Pose(self.rotation @ inner.rotation, self.rotation @ inner.translation + self.translation)
-
-    @property
-    def inverse(self) -> Pose:
-        return Pose(self.rotation.T, -self.rotation.T @ self.translation)
-
-    @property
-    def vector(self) -> FloatArray:
-        """Rotation vector and translation, (6,)."""
-        return np.concatenate([cv2.Rodrigues(self.rotation)[0].ravel(), self.translation])
-
-    @staticmethod
-    def of(vector: FloatArray) -> Pose:
-        """The pose of a rotation vector and translation (6,)."""
-        return Pose(np.asarray(cv2.Rodrigues(vector[:3])[0]), vector[3:])
-
-
-@dataclasses.dataclass(frozen=True)
 class Rig:
     """Calibrated cameras in one room.
 
     Attributes
     ----------
-    cameras : in the order of the lenses given.
+    cameras : in the order of the lenses given, their lenses refined together with their places.
     error_px : of each camera, root mean square distance between seen and computed corners.
     sightings : of each camera, moments at which it saw the board.
     boards : middle of the board at each moment in the room, (moments, 3) m.
@@ -77,7 +49,7 @@ class Rig:
 
 
 def calibrate_rig(lenses: Mapping[str, Lens], moments: Sequence[Moment], board: Board, floor: int | None) -> Rig:
-    """Places and attitudes of cameras with known lenses.
+    """Places and attitudes of cameras, and their lenses refined with them.
 
     Parameters
     ----------
@@ -100,21 +72,31 @@ def calibrate_rig(lenses: Mapping[str, Lens], moments: Sequence[Moment], board: 
         _place_board([name for name in names if (name, m) in candidates], m, candidates, from_reference)
         for m in range(len(moments))
     ]
-    poses, boards, errors = _adjust(lenses, moments, board, from_reference, boards)
+    views = [View(name, m, sighting) for m, moment in enumerate(moments) for name, sighting in moment.items()]
+    in_room = len(views)
+    # The pictures taken for the lenses take part, so that no lens bends to hide that its camera was moved.
+    for name, lens in lenses.items():
+        for sighting, vector in zip(lens.sightings, lens.poses, strict=True):
+            views.append(View(name, len(boards), sighting))
+            boards.append(from_reference[name].inverse @ Pose.of(vector))
+    fit = adjust(Estimate({n: lens_vector(lens) for n, lens in lenses.items()}, from_reference, boards), views, board)
+    squares = [np.sum(residual**2, axis=1) for residual in residuals(fit, views[:in_room], board)]
     origin = Pose(np.eye(3), np.zeros(3))
     if floor is not None:
-        origin = boards[floor] @ Pose(BOARD_FROM_ROOM, board.centre)
-    cameras = []
+        origin = fit.boards[floor] @ Pose(BOARD_FROM_ROOM, board.centre)
+    cameras, errors = [], {}
     for name in names:
-        pose = poses[name] @ origin
-        lens = lenses[name]
-        cameras.append(Camera(name, lens.size, lens.matrix, lens.distortion, pose.rotation, pose.translation))
+        pose = fit.cameras[name] @ origin
+        matrix, distortion = lens_of(fit.lenses[name])
+        cameras.append(Camera(name, lenses[name].size, matrix, distortion, pose.rotation, pose.translation))
+        own = [square for view, square in zip(views, squares, strict=False) if view.camera == name]
+        errors[name] = float(np.sqrt(np.mean(np.concatenate(own)))) if own else 0.0
     doubtful = []
     for name in names:
-        own = [found for (who, _), found in candidates.items() if who == name]
-        if len(own) == 1 and len(own[0]) > 1 and own[0][1][1] < CLEARLY_WORSE * own[0][0][1]:
+        seen = [attitudes for (who, _), attitudes in candidates.items() if who == name]
+        if len(seen) == 1 and len(seen[0]) > 1 and seen[0][1][1] < CLEARLY_WORSE * seen[0][0][1]:
             doubtful.append(name)
-    middles = [origin.inverse @ pose @ Pose(np.eye(3), board.centre) for pose in boards]
+    middles = [origin.inverse @ pose @ Pose(np.eye(3), board.centre) for pose in fit.boards[: len(moments)]]
     return Rig(
         tuple(cameras),
         errors,
@@ -200,49 +182,3 @@ def _place_board(names: Sequence[str], m: int, candidates: Candidates, cameras: 
         return round(total, 6), option[1]
 
     return min(options, key=disagreement)[0]
-
-
-def _adjust(
-    lenses: Mapping[str, Lens],
-    moments: Sequence[Moment],
-    board: Board,
-    cameras: Mapping[str, Pose],
-    boards: Sequence[Pose],
-) -> tuple[dict[str, Pose], list[Pose], dict[str, float]]:
-    """Bundle adjustment: all cameras but the first, and all boards, so that all corners fit best."""
-    names = list(lenses)
-    moved = names[1:]
-    views = [(name, m, sighting) for m, moment in enumerate(moments) for name, sighting in moment.items()]
-    rows = np.cumsum([0, *(2 * len(sighting.ids) for _, _, sighting in views)])
-
-    def unpack(x: FloatArray) -> tuple[dict[str, Pose], list[Pose]]:
-        parts = [Pose.of(part) for part in x.reshape(-1, 6)]
-        return {names[0]: cameras[names[0]], **dict(zip(moved, parts, strict=False))}, parts[len(moved) :]
-
-    def residuals(x: FloatArray) -> FloatArray:
-        poses, placed = unpack(x)
-        result = np.empty(rows[-1])
-        for (name, m, sighting), start, stop in zip(views, rows, rows[1:], strict=False):
-            pose, lens = poses[name] @ placed[m], lenses[name]
-            vector = pose.vector
-            corners = board.corners[sighting.ids]
-            seen = cv2.projectPoints(corners, vector[:3], vector[3:], lens.matrix, lens.distortion)[0][:, 0]
-            result[start:stop] = (seen - sighting.pixels).ravel()
-        return result
-
-    depends = lil_matrix((int(rows[-1]), 6 * (len(moved) + len(boards))), dtype=np.int8)
-    for (name, m, _), start, stop in zip(views, rows, rows[1:], strict=False):
-        if name in moved:
-            depends[start:stop, 6 * moved.index(name) : 6 * moved.index(name) + 6] = 1
-        depends[start:stop, 6 * (len(moved) + m) : 6 * (len(moved) + m) + 6] = 1
-    start_at = np.concatenate([pose.vector for pose in (*(cameras[name] for name in moved), *boards)])
-    solution = least_squares(
-        residuals, start_at, jac_sparsity=depends, loss="soft_l1", f_scale=OUTLIER_PX, x_scale="jac", max_nfev=MAX_STEPS
-    )
-    poses, placed = unpack(solution.x)
-    left = residuals(solution.x)
-    errors = {}
-    for name in names:
-        own = [left[start:stop] for (who, _, _), start, stop in zip(views, rows, rows[1:], strict=False) if who == name]
-        errors[name] = float(np.sqrt(2.0 * np.mean(np.concatenate(own) ** 2)))
-    return poses, placed, errors

@@ -9,11 +9,12 @@ import pytest
 
 from exo_capture import calibration
 from exo_capture.boards import Board, Sighting, printed_board, read_board, write_board
+from exo_capture.bundle import Pose
 from exo_capture.calibration import calibrate_folder, main
 from exo_capture.calibration_files import read_calibration
 from exo_capture.cameras import Camera
 from exo_capture.lens import spread_views
-from exo_capture.rig import BOARD_FROM_ROOM, Pose
+from exo_capture.rig import BOARD_FROM_ROOM
 from exo_common.errors import ExoError
 
 SIZE = (1280, 720)
@@ -129,8 +130,8 @@ def test_lens_and_place_of_each_camera(calibrated, true):
     assert camera.size == SIZE
     np.testing.assert_allclose(camera.matrix[[0, 1], [0, 1]], true.matrix[[0, 1], [0, 1]], rtol=0.005)
     # A lens's optical centre and focal length trade against the camera's place, within these bounds.
-    assert np.linalg.norm(camera.centre - true.centre) < 0.015
-    assert angle_deg(camera.rotation, true.rotation) < 0.3
+    assert np.linalg.norm(camera.centre - true.centre) < 0.008
+    assert angle_deg(camera.rotation, true.rotation) < 0.2
     # What counts: the same point of the walking volume falls on the same pixel.
     volume = np.random.default_rng(2).uniform((-0.8, -0.8, 0.0), (0.8, 0.8, 1.6), (200, 3))
     assert np.nanmedian(np.linalg.norm(camera.project(volume) - true.project(volume), axis=1)) < 0.5
