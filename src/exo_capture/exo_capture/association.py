@@ -26,6 +26,7 @@ IntArray = NDArray[np.int64]
 # Lengths in body sizes: the diagonal of the box around a person's keypoints.
 MAX_STEP = 0.15  # typical keypoint shift between two sightings of one person
 MAX_SPEED = 1.5  # body sizes/s; a fast walk across the picture is about 1.2
+GAP_COST = 0.5  # body sizes/s; of two tracks equally near, the one seen last goes on
 DUPLICATE = 0.06  # two candidates nearer than this are one person reported twice
 MAX_GAP_S = 0.5
 MIN_TRACK_S = 0.2
@@ -77,10 +78,11 @@ def find_tracklets(detections: Detections, camera: int) -> list[Tracklet]:
         open_tracks = [track for track in open_tracks if now - time[track[-1]] <= MAX_GAP_S]
         cost = np.full((len(open_tracks), len(rows)), np.inf)
         for i, track in enumerate(open_tracks):
-            reach = MAX_STEP + MAX_SPEED * (now - time[track[-1]])
+            gap = now - time[track[-1]]
+            reach = MAX_STEP + MAX_SPEED * gap
             for j, row in enumerate(rows):
                 step = _shift(points[track[-1]], points[row]) / max(size[row], 1.0)
-                cost[i, j] = step if step < reach else np.inf
+                cost[i, j] = step + GAP_COST * gap if step < reach else np.inf
         taken = set()
         if cost.size:
             for i, j in zip(*linear_sum_assignment(np.where(np.isfinite(cost), cost, 1e3)), strict=True):
@@ -119,8 +121,8 @@ def find_people(
                 if clash[np.ix_(groups[x], groups[y])].any():
                     continue
                 links = cost[np.ix_(groups[x], groups[y])]
-                if np.isfinite(links).any() and np.nanmean(links) < best:
-                    best, pair = float(np.nanmean(links)), (x, y)
+                if np.isfinite(links).any() and np.nanmedian(links) < best:
+                    best, pair = float(np.nanmedian(links)), (x, y)
         if pair is None:
             break
         groups[pair[1]] += groups.pop(pair[0])

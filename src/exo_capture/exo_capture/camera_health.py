@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exo_capture.landmarks import Detections
-from exo_capture.triangulation import Views, residuals, weighted_dlt
+from exo_capture.mirrored_pose import OTHER_SIDE
+from exo_capture.triangulation import Views, least_squares, residuals
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -23,11 +24,9 @@ CONTRADICTS = (
     "belongs to another camera, or its clock differs; calibrate again"
 )
 MOVED = (
-    "{} contradicts the other cameras from {:.1f} to {:.1f} s and was left out there: it seems to have been moved during "
-    "the recording; fix it firmly and calibrate again"
+    "{} contradicts the other cameras from {:.1f} to {:.1f} s and was left out there: it seems to have been moved "
+    "during the recording; fix it firmly and calibrate again"
 )
-# BlazePose's left and right landmarks.
-MIRROR = np.array([0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, *(i + (1 if i % 2 else -1) for i in range(11, 33))])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +55,8 @@ def judge_cameras(seen: Views, names: Sequence[str], size_px: float, time: Float
     """
     count = len(seen.focal)
     windows = np.minimum(((time - time[0]) / WINDOW_S).astype(int), max(0, int((time[-1] - time[0]) / WINDOW_S) - 1))
-    errors = _Errors(seen, windows)
     limit = DISAGREEMENT * size_px
+    errors = _Errors(seen, windows, limit)
     good = np.ones((count, windows[-1] + 1), dtype=bool)
     for w in range(good.shape[1]):
         good[list(set(range(count)) - _agreeing(errors, w, count, limit)), w] = False
@@ -77,7 +76,7 @@ def judge_cameras(seen: Views, names: Sequence[str], size_px: float, time: Float
 
 def mirrored(detections: Detections) -> Detections:
     """The same recording with left and right of picture and person exchanged."""
-    landmarks = detections.landmarks[:, MIRROR].copy()
+    landmarks = detections.landmarks[:, OTHER_SIDE].copy()
     landmarks[..., 0] = detections.size[0] - 1.0 - landmarks[..., 0]
     return dataclasses.replace(detections, landmarks=landmarks)
 
@@ -85,15 +84,15 @@ def mirrored(detections: Detections) -> Detections:
 class _Errors:
     """Typical error of each camera in each window, for sets of cameras triangulated together."""
 
-    def __init__(self, seen: Views, windows: NDArray[np.int64]) -> None:
-        self._seen, self._windows = seen, windows
+    def __init__(self, seen: Views, windows: NDArray[np.int64], sigma_px: float) -> None:
+        self._seen, self._windows, self._sigma_px = seen, windows, sigma_px
         self._known: dict[frozenset[int], FloatArray] = {}
 
     def of(self, cameras: frozenset[int]) -> FloatArray:
         """(cameras in ascending order, windows) px; 0 where a camera sees nothing together with another."""
         if cameras not in self._known:
             part = self._seen.of(sorted(cameras))
-            error = np.linalg.norm(residuals(part, weighted_dlt(part)), axis=3)
+            error = np.linalg.norm(residuals(part, least_squares(part, self._sigma_px)), axis=3)
             table = np.zeros((len(error), self._windows[-1] + 1))
             for w in range(table.shape[1]):
                 for c, values in enumerate(error[:, self._windows == w]):

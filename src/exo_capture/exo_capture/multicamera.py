@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from exo_capture.adjustment import adjustment_step, turn_between, turn_towards, turned
 from exo_capture.alignment import align
 from exo_capture.association import (
     Person,
@@ -21,7 +22,6 @@ from exo_capture.association import (
     find_people,
     find_tracklets,
 )
-from exo_capture.bundle import adjustment_step, turn_between, turn_towards, turned
 from exo_capture.camera_health import CONTRADICTS, MOVED, Health, judge_cameras
 from exo_capture.cameras import Camera
 from exo_capture.exchanged_views import mend_exchanged_legs
@@ -131,8 +131,7 @@ def reconstruct(
     warnings += wearer.warnings
     recording, time, gate_px = wearer.recording, wearer.time, GATE * wearer.size_px
     pixels, exchanged = mend_exchanged_legs(wearer.observations, recording.cameras, time, gate_px)
-    small_turns = _turns(pixels, recording.cameras, time, gate_px)
-    turned_cameras = tuple(turned(camera, turn) for camera, turn in zip(recording.cameras, small_turns, strict=True))
+    turned_cameras = _slightly_turned(recording.cameras, pixels, time, gate_px)
     recording = dataclasses.replace(recording, cameras=turned_cameras)
     calibrated = {camera.name: camera for camera in cameras}
     turns = {camera.name: turn_between(calibrated[camera.name], camera) for camera in turned_cameras}
@@ -256,13 +255,8 @@ def _find_wearer(recording: Recording, synchronise: bool, person: int | None) ->
     size_px = float(np.median(sizes[sizes > 0.0]))
     seen = views(observations[:, :, SLOTS], recording.cameras)
     names = [c.name for c in recording.cameras]
-    health = judge_cameras(seen, names, size_px, time)
-    straightened = _straightened(recording, seen, health, GATE * size_px)
-    if straightened is not None:
-        again = judge_cameras(views(observations[:, :, SLOTS], straightened.cameras), names, size_px, time)
-        if again.usable.sum() > health.usable.sum():
-            recording, health = straightened, again
-    usable = health.usable
+    cameras, health = _turned_if_better(recording.cameras, observations, time, size_px)
+    recording, usable = dataclasses.replace(recording, cameras=cameras), health.usable
     if usable.any(axis=1).sum() < 2:
         raise ExoError(
             f"{' and '.join(names)} contradict each other by more than "
@@ -294,20 +288,45 @@ def _somebody_else(
     return np.asarray(time[np.abs(time[:, None] - shown[None, :]).min(axis=1) < period])
 
 
-def _straightened(recording: Recording, seen: Views, health: Health, gate_px: float) -> Recording | None:
-    """Cameras that contradict the others throughout, turned as the others want them; None if that is too far."""
-    usable = health.usable.any(axis=1)
-    lost = [c for c in np.flatnonzero(~usable) if seen.seen[c].any()]
-    if usable.sum() < 2 or not lost:
-        return None
+def _turned_if_better(
+    cameras: tuple[Camera, ...], observations: FloatArray, time: FloatArray, size_px: float
+) -> tuple[tuple[Camera, ...], Health]:
+    """The cameras and whether to believe them; turned, if that makes more of them believable."""
+
+    def judged(candidates: tuple[Camera, ...]) -> Health:
+        seen = views(observations[:, :, SLOTS], candidates)
+        return judge_cameras(seen, [camera.name for camera in candidates], size_px, time)
+
+    health = judged(cameras)
+    if health.usable.all():
+        return cameras, health
+    lost = ~np.array([usable.any() for usable in health.usable])
+    straight = _straightened(cameras, observations, ~lost, GATE * size_px)
+    choices = [(cameras, health), (straight, judged(straight))]
+    together = _slightly_turned(straight, observations, time, GATE * size_px)
+    choices.append((together, judged(together)))
+    return max(choices, key=lambda choice: int(choice[1].usable.sum()))
+
+
+def _straightened(
+    cameras: tuple[Camera, ...], observations: FloatArray, usable: BoolArray, gate_px: float
+) -> tuple[Camera, ...]:
+    """Cameras that contradict the others throughout are turned as the others want them, if that is not too far."""
+    seen = views(observations[:, :, SLOTS], cameras)
+    if usable.sum() < 2 or usable.all():
+        return cameras
     points = triangulate(seen.of(np.flatnonzero(usable).tolist()), gate_px).position
-    cameras = list(recording.cameras)
-    for c in lost:
-        turn = turn_towards(seen, int(c), points)
-        if np.linalg.norm(turn) > MAX_TURN_RAD:
-            return None
-        cameras[c] = turned(cameras[c], turn)
-    return dataclasses.replace(recording, cameras=tuple(cameras))
+    turns = np.array([np.zeros(3) if usable[c] else turn_towards(seen, c, points) for c in range(len(cameras))])
+    turns[np.linalg.norm(turns, axis=1) > MAX_TURN_RAD] = 0.0
+    return tuple(turned(camera, turn) for camera, turn in zip(cameras, turns, strict=True))
+
+
+def _slightly_turned(
+    cameras: tuple[Camera, ...], observations: FloatArray, time: FloatArray, gate_px: float
+) -> tuple[Camera, ...]:
+    """All cameras turned a little so that together they agree best."""
+    turns = _turns(observations, cameras, time, gate_px)
+    return tuple(turned(camera, turn) for camera, turn in zip(cameras, turns, strict=True))
 
 
 def _all_slots(values: FloatArray) -> FloatArray:

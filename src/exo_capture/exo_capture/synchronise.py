@@ -17,12 +17,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from exo_capture.adjustment import adjustment_step, turned
 from exo_capture.association import body_size
-from exo_capture.bundle import adjustment_step, turned
 from exo_capture.cameras import Camera
 from exo_capture.filtering import fill_gaps, smooth
 from exo_capture.landmarks import BODY
-from exo_capture.triangulation import Views, triangulate, views
+from exo_capture.triangulation import Views, ray_miss, triangulate, views
 from exo_common.errors import ExoError
 
 FloatArray = NDArray[np.float64]
@@ -204,18 +204,12 @@ def _misses(a: _Motion, b: _Motion, cameras: tuple[Camera, Camera], lags: FloatA
     size = (a.size + b.size) / 2.0
     turn = cameras[1].rotation @ cameras[0].rotation.T
     shift = cameras[1].translation - turn @ cameras[0].translation
-    cross = np.array([[0.0, -shift[2], shift[1]], [shift[2], 0.0, -shift[0]], [-shift[1], shift[0], 0.0]])
-    essential = cross @ turn
     step = max(1, round(a.series.rate_hz / SEARCH_HZ))
     time, first = a.series.time[::step], first[::step]
-    line_b = first @ essential[:, :2].T + essential[:, 2]
     result = np.full(len(lags), np.inf)
     for i, lag in enumerate(lags):
         other = _interpolate(b.series.time, second.reshape(len(second), -1), time - lag).reshape(first.shape)
-        line_a = other @ essential[:2] + essential[2]
-        product = (other * line_b[..., :2]).sum(axis=2) + line_b[..., 2]
-        # Sampson's distance: to first order how far both image points must move for the rays to meet.
-        error = np.abs(product) / np.sqrt((line_a[..., :2] ** 2).sum(axis=2) + (line_b[..., :2] ** 2).sum(axis=2))
+        error = ray_miss(first, other, turn, shift)
         error = error[np.isfinite(error)] * focal / size
         if len(error) > MIN_OVERLAP_S * SEARCH_HZ * len(BODY) / 2.0:
             result[i] = np.minimum(error, MISS_CAP).mean()

@@ -145,17 +145,42 @@ def triangulate(seen: Views, gate_px: float) -> Triangulated:
     return Triangulated(position, inliers, error, covariance, _confidence(seen, inliers, worst, good), sigma)
 
 
+def least_squares(seen: Views, sigma_px: float) -> FloatArray:
+    """(n, k, 3) m: all that is seen together, errors beyond `sigma_px` counting less; no camera is left out."""
+    return _refine(seen, weighted_dlt(seen), seen.seen, np.full(len(seen.focal), sigma_px))
+
+
 def pair_errors(seen: Views) -> FloatArray:
-    """How well each pair of cameras agrees: (c, c, n, k) px, the error left after triangulating from the two alone.
+    """How far the rays of each pair of cameras miss each other: (c, c, n, k) px.
 
     Only one direction of an error can show: along the epipolar line the pair is blind.
     """
     count = len(seen.focal)
     errors = np.full((count, count, *seen.weight.shape[1:]), np.nan)
     for a, b in itertools.combinations(range(count), 2):
-        pair = seen.of((a, b))
-        errors[a, b] = errors[b, a] = np.linalg.norm(residuals(pair, weighted_dlt(pair)), axis=3).mean(axis=0)
+        turn = seen.rotation[b] @ seen.rotation[a].T
+        shift = seen.translation[b] - turn @ seen.translation[a]
+        miss = ray_miss(seen.image[a], seen.image[b], turn, shift) * (seen.focal[a] + seen.focal[b]) / 2.0
+        errors[a, b] = errors[b, a] = miss
     return errors
+
+
+def ray_miss(first: FloatArray, second: FloatArray, turn: FloatArray, shift: FloatArray) -> FloatArray:
+    """Sampson's distance (...,) of normalised image points (..., 2) of two cameras.
+
+    To first order, how far both points together must move for their rays to meet.
+
+    Parameters
+    ----------
+    turn, shift : (3, 3), (3,) m; X_second = turn @ X_first + shift.
+    """
+    cross = np.array([[0.0, -shift[2], shift[1]], [shift[2], 0.0, -shift[0]], [-shift[1], shift[0], 0.0]])
+    essential = cross @ turn
+    line_second = first @ essential[:, :2].T + essential[:, 2]
+    line_first = second @ essential[:2] + essential[2]
+    product = (second * line_second[..., :2]).sum(axis=-1) + line_second[..., 2]
+    length = (line_first[..., :2] ** 2).sum(axis=-1) + (line_second[..., :2] ** 2).sum(axis=-1)
+    return np.asarray(np.abs(product) / np.sqrt(length))
 
 
 def in_cameras(seen: Views, position: FloatArray) -> FloatArray:
