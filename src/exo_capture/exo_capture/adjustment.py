@@ -1,189 +1,122 @@
-"""Bundle adjustment: lenses, cameras and boards of all pictures at once, so that all corners fit best."""
+"""Small errors of the set-up, found together from the person all cameras see: a camera turned a little, a clock off.
+
+A tripod touched after the calibration turns its camera by a fraction of a degree, which
+is ten pixels everywhere in the picture and looks like a bad pose estimator. Cameras,
+clocks and points are solved at once (bundle adjustment, the points eliminated).
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csc_matrix, diags
-from scipy.sparse.linalg import splu
 
-from exo_capture.boards import Board, Sighting
-from exo_capture.lens import Lens
+from exo_capture.cameras import Camera
+from exo_capture.triangulation import Triangulated, Views, in_cameras, jacobian, residuals
 
 FloatArray = NDArray[np.float64]
 
-OUTLIER_PX = 1.0  # beyond it a corner's pull no longer grows with its distance
-MAX_STEPS = 50  # from a good start it needs ten
-SMALLEST_GAIN = 1e-9  # of the cost, relative: below, nothing is left to be gained
-DAMPING = 1e-3  # of the diagonal, at the start
+TURN_SIGMA_RAD = float(np.radians(0.5))  # how far a camera may well have turned since its calibration
+DELAY_SIGMA_S = 0.02  # what a search over offsets may have left
+HUBER_SIGMAS = 1.5
+# Errors of one keypoint last about half a second, so neighbouring frames are not independent witnesses.
+MEMORY_S = 0.5
+MIN_DIRECTIONS, DIRECTION_ROUNDS = 20, 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Pose:
-    """X_outer = rotation @ X_inner + translation."""
+class Step:
+    """One step of the adjustment: (c, 3) rad turn about the camera's own axes, and (c,) s to be added to its clock."""
 
-    rotation: FloatArray
-    translation: FloatArray
-
-    def __matmul__(self, inner: Pose) -> Pose:
-        return Pose(self.rotation @ inner.rotation, self.rotation @ inner.translation + self.translation)
-
-    @property
-    def inverse(self) -> Pose:
-        return Pose(self.rotation.T, -self.rotation.T @ self.translation)
-
-    @property
-    def vector(self) -> FloatArray:
-        """Rotation vector and translation, (6,)."""
-        return np.concatenate([cv2.Rodrigues(self.rotation)[0].ravel(), self.translation])
-
-    @staticmethod
-    def of(vector: FloatArray) -> Pose:
-        """The pose of a rotation vector and translation (6,)."""
-        return Pose(np.asarray(cv2.Rodrigues(vector[:3])[0]), vector[3:])
+    turn: FloatArray
+    delay_s: FloatArray
 
 
-@dataclasses.dataclass(frozen=True)
-class View:
-    """One picture: the camera's name, the index of the board's pose, and the corners seen."""
+def adjustment_step(
+    seen: Views, points: Triangulated, rate_hz: float, speed: FloatArray | None = None, turns: bool = True
+) -> Step:
+    """Gauss-Newton step for all cameras' turns and delays together.
 
-    camera: str
-    board: int
-    sighting: Sighting
-
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """What is sought.
-
-    Attributes
+    Parameters
     ----------
-    lenses : of each camera its lens vector, see `lens_vector`.
-    cameras : pose of each (first camera's frame to its own); the first stays where it is.
-    boards : poses (board's frame to the first camera's).
+    points : triangulated from `seen`.
+    rate_hz : of the frames in `seen`.
+    speed : (c, n, k, 2) px/s of the observations; None leaves the clocks alone. The first clock stays.
+    turns : whether cameras may turn.
     """
-
-    lenses: dict[str, FloatArray]
-    cameras: dict[str, Pose]
-    boards: list[Pose]
-
-    def moved(self, step: FloatArray) -> Estimate:
-        """This estimate after a step (in the order lenses, cameras but the first, boards)."""
-        names = list(self.lenses)
-        parts = [*self.lenses.values(), *(self.cameras[n].vector for n in names[1:]), *(p.vector for p in self.boards)]
-        ends = np.cumsum([len(part) for part in parts])
-        changed = [part + change for part, change in zip(parts, np.split(step, ends[:-1]), strict=True)]
-        first_board = 2 * len(names) - 1
-        poses = [Pose.of(vector) for vector in changed[len(names) :]]
-        return Estimate(
-            dict(zip(names, changed[: len(names)], strict=True)),
-            {names[0]: self.cameras[names[0]], **dict(zip(names[1:], poses, strict=False))},
-            poses[first_board - len(names) :],
-        )
-
-
-def lens_vector(lens: Lens) -> FloatArray:
-    """Focal lengths, optical centre and the lens's free distortion coefficients, (8 or 9,)."""
-    free = lens.distortion if lens.distortion[4] else lens.distortion[:4]
-    return np.concatenate([lens.matrix[[0, 1, 0, 1], [0, 1, 2, 2]], free])
-
-
-def lens_of(vector: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Matrix (3, 3) and distortion (5,) of a lens vector."""
-    fx, fy, cx, cy = vector[:4]
-    matrix = np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
-    return matrix, np.concatenate([vector[4:], np.zeros(9 - len(vector))])
-
-
-def residuals(estimate: Estimate, views: Sequence[View], board: Board) -> list[FloatArray]:
-    """Computed minus seen corners of each view, (k, 2) px."""
-    result = []
-    for view in views:
-        vector = (estimate.cameras[view.camera] @ estimate.boards[view.board]).vector
-        matrix, distortion = lens_of(estimate.lenses[view.camera])
-        corners = board.corners[view.sighting.ids]
-        computed = cv2.projectPoints(corners, vector[:3], vector[3:], matrix, distortion)[0][:, 0]
-        result.append(computed - view.sighting.pixels)
-    return result
+    count = len(seen.focal)
+    error, slope = residuals(seen, points.position), jacobian(seen, points.position)
+    by_camera = _camera_slope(seen, points.position)
+    known = points.inliers & np.isfinite(error).all(axis=3) & np.isfinite(slope).all(axis=(3, 4))
+    if speed is not None:
+        known &= np.isfinite(speed).all(axis=3)
+        by_camera = np.concatenate([by_camera, np.where(np.isfinite(speed), speed, 0.0)[..., None]], axis=4)
+    known &= known.sum(axis=0) >= 2
+    sigma = points.sigma[:, None, None]
+    length = np.linalg.norm(np.nan_to_num(error), axis=3) / sigma
+    witness = 1.0 / max(1.0, MEMORY_S * rate_hz)
+    weight = np.where(known, witness * np.minimum(1.0, HUBER_SIGMAS / np.maximum(length, 1e-9)) / sigma**2, 0.0)
+    error, slope, by_camera = (np.where(np.isfinite(a), a, 0.0) for a in (error, slope, by_camera))
+    size = by_camera.shape[4]
+    own = np.einsum("cnk,cnkri,cnkrj->cij", weight, by_camera, by_camera, optimize=True)
+    mixed = np.einsum("cnk,cnkri,cnkrj->cnkij", weight, by_camera, slope, optimize=True)
+    point = np.einsum("cnk,cnkri,cnkrj->nkij", weight, slope, slope, optimize=True)
+    right = np.einsum("cnk,cnkri,cnkr->ci", weight, by_camera, error, optimize=True)
+    right_point = np.einsum("cnk,cnkri,cnkr->nki", weight, slope, error, optimize=True)
+    used = known.any(axis=0)
+    inverse = np.linalg.inv(point[used] + 1e-9 * np.eye(3))
+    mixed = mixed[:, used]
+    normal = -np.einsum("cpij,pjk,dplk->cidl", mixed, inverse, mixed, optimize=True)
+    for c in range(count):
+        normal[c, :, c] += own[c]
+    right -= np.einsum("cpij,pjk,pk->ci", mixed, inverse, right_point[used], optimize=True)
+    prior = np.full((count, size), 1.0 / TURN_SIGMA_RAD**2 if turns else np.inf)
+    if speed is not None:
+        prior[:, 3] = 1.0 / DELAY_SIGMA_S**2
+        prior[0, 3] = np.inf
+    free = np.isfinite(prior).ravel()
+    matrix = normal.reshape(count * size, -1)[np.ix_(free, free)] + np.diag(prior.ravel()[free])
+    solution = np.zeros(count * size)
+    solution[free] = np.linalg.solve(matrix, right.ravel()[free])
+    table = solution.reshape(count, size)
+    return Step(table[:, :3], table[:, 3] if speed is not None else np.zeros(count))
 
 
-def adjust(start: Estimate, views: Sequence[View], board: Board) -> Estimate:
-    """The estimate with the least soft-L1 cost near a good start.
-
-    Notes
-    -----
-    Levenberg-Marquardt on sparse normal equations: a picture ties only its lens, camera and board. (scipy's
-    least_squares solves sparse problems by LSMR, which stalls on the correlation of lens and distance.)
-    """
-    best, damping = start, DAMPING
-    cost = _cost(best, views, board)
-    for _ in range(MAX_STEPS):
-        matrix, gradient = _normal_equations(best, views, board)
-        while damping < 1.0 / DAMPING:
-            step = -splu(csc_matrix(matrix + damping * diags(matrix.diagonal()))).solve(gradient)
-            trial = best.moved(step)
-            trial_cost = _cost(trial, views, board)
-            if trial_cost < cost:
-                break
-            damping *= 10.0
-        else:
-            return best
-        gain = (cost - trial_cost) / cost
-        best, cost, damping = trial, trial_cost, damping / 10.0
-        if gain < SMALLEST_GAIN:
-            return best
-    return best
+def turn_towards(seen: Views, camera: int, position: FloatArray) -> FloatArray:
+    """Rotation vector (3,) rad by which one camera must turn about its centre for points (n, k, 3) m to be where it
+    sees them; half of the observations may be wrong."""
+    wanted = np.concatenate([seen.image[camera], np.ones((*seen.image.shape[1:3], 1))], axis=2)
+    there = in_cameras(seen.of([camera]), position)[0]
+    known = np.isfinite(wanted).all(axis=2) & np.isfinite(there).all(axis=2)
+    if known.sum() < MIN_DIRECTIONS:
+        return np.zeros(3)
+    wanted, there = (v[known] / np.linalg.norm(v[known], axis=1, keepdims=True) for v in (wanted, there))
+    rotation, weight = np.eye(3), np.ones(len(wanted))
+    for _ in range(DIRECTION_ROUNDS):
+        # Kabsch: the rotation that brings one set of directions nearest to the other.
+        u, _, vt = np.linalg.svd((wanted * weight[:, None]).T @ there)
+        rotation = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+        miss = np.linalg.norm(wanted - there @ rotation.T, axis=1)
+        weight = 1.0 / np.maximum(miss, np.median(miss) + 1e-9)
+    return np.asarray(cv2.Rodrigues(rotation)[0][:, 0])
 
 
-def _cost(estimate: Estimate, views: Sequence[View], board: Board) -> float:
-    scaled = np.concatenate([part.ravel() for part in residuals(estimate, views, board)]) / OUTLIER_PX
-    return float(np.sum(np.sqrt(1.0 + scaled**2) - 1.0))
+def turned(camera: Camera, turn: FloatArray) -> Camera:
+    """The camera turned about its own centre by a rotation vector (3,) rad in its own axes."""
+    rotation = cv2.Rodrigues(np.asarray(turn, dtype=float))[0]
+    return dataclasses.replace(camera, rotation=rotation @ camera.rotation, translation=rotation @ camera.translation)
 
 
-def _normal_equations(estimate: Estimate, views: Sequence[View], board: Board) -> tuple[csc_matrix, FloatArray]:
-    """J'WJ and J'Wr of all views; each row is weighted as the soft-L1 cost asks."""
-    names = list(estimate.lenses)
-    sizes = [*(len(vector) for vector in estimate.lenses.values()), *[6] * (len(names) - 1 + len(estimate.boards))]
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    rows, columns, values = [], [], []
-    gradient = np.zeros(starts[-1])
-    for view, residual in zip(views, residuals(estimate, views, board), strict=True):
-        camera = names.index(view.camera)
-        blocks = _derivatives(estimate, view, board)
-        places = [camera, *([len(names) + camera - 1] if camera else []), 2 * len(names) - 1 + view.board]
-        used = [blocks[0], *([blocks[1]] if camera else []), blocks[2]]
-        jacobian = np.column_stack(used)
-        index = np.concatenate([np.arange(starts[place], starts[place + 1]) for place in places])
-        weight = 1.0 / np.sqrt(1.0 + (residual.ravel() / OUTLIER_PX) ** 2)
-        weighted = jacobian * weight[:, None]
-        gradient[index] += weighted.T @ residual.ravel()
-        rows.append(np.repeat(index, len(index)))
-        columns.append(np.tile(index, len(index)))
-        values.append((weighted.T @ jacobian).ravel())
-    shape = (int(starts[-1]), int(starts[-1]))
-    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-    return csc_matrix(entries, shape=shape), gradient
+def turn_between(before: Camera, after: Camera) -> float:
+    """Angle between two attitudes of a camera, rad."""
+    return float(np.linalg.norm(cv2.Rodrigues(after.rotation @ before.rotation.T)[0]))
 
 
-def _derivatives(estimate: Estimate, view: View, board: Board) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Derivatives of a view's pixels (2k,) by its lens vector, its camera's pose and its board's pose."""
-    inner, outer = estimate.boards[view.board].vector, estimate.cameras[view.camera].vector
-    chained = cv2.composeRT(inner[:3], inner[3:], outer[:3], outer[3:])
-    vector = estimate.lenses[view.camera]
-    matrix, distortion = lens_of(vector)
-    corners = board.corners[view.sighting.ids]
-    by = cv2.projectPoints(corners, chained[0], chained[1], matrix, distortion)[1]
-    turn_inner, turn_shift_inner, turn_outer, turn_shift_outer = chained[2:6]
-    shift_inner, shift_shift_inner, shift_outer, shift_shift_outer = chained[6:10]
-    by_turn, by_shift = by[:, :3], by[:, 3:6]
-    of_board = np.column_stack(
-        [by_turn @ turn_inner + by_shift @ shift_inner, by_turn @ turn_shift_inner + by_shift @ shift_shift_inner]
-    )
-    of_camera = np.column_stack(
-        [by_turn @ turn_outer + by_shift @ shift_outer, by_turn @ turn_shift_outer + by_shift @ shift_shift_outer]
-    )
-    return by[:, 6 : 6 + len(vector)], of_camera, of_board
+def _camera_slope(seen: Views, position: FloatArray) -> FloatArray:
+    """(c, n, k, 2, 3) px/rad: how the points' images move when the camera turns."""
+    camera = in_cameras(seen, position)
+    x, y = camera[..., 0] / camera[..., 2], camera[..., 1] / camera[..., 2]
+    rows = np.stack([np.stack([-x * y, 1.0 + x**2, -y], axis=-1), np.stack([-1.0 - y**2, x * y, x], axis=-1)], axis=-2)
+    return np.asarray(rows * seen.focal[:, None, None, None, None])
