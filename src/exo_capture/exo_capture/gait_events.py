@@ -64,17 +64,19 @@ class GaitEvents:
         return tuple(stride for stride in self.strides if stride.side == side)
 
 
-def find_events(markers: Markers) -> GaitEvents:
+def find_events(markers: Markers, landing: bool = True) -> GaitEvents:
     """Events and strides of BlazePose-named markers in OpenSim's frame (walking along +x), of one camera or several.
 
-    The markers must be low-passed. Strides with a gap in any of the leg's markers are left out.
+    The markers must be low-passed. Strides with a gap in any of the leg's markers are left out. Without `landing`
+    heel strikes stay where Zeni et al. have them.
     """
     strikes, offs, strides = {}, {}, []
     pelvis = (_x(markers, "LHip") + _x(markers, "RHip")) / 2.0
     for side in SIDES:
         s = side.upper()
         ahead = _x(markers, f"{s}Heel") - pelvis
-        strikes[side] = _landings(markers.time, ahead, _peaks(markers.time, ahead))
+        furthest = _peaks(markers.time, ahead)
+        strikes[side] = _landings(markers.time, ahead, furthest) if landing else furthest
         offs[side] = _peaks(markers.time, pelvis - _x(markers, f"{s}BigToe"))
         leg = [markers.names.index(f"{s}{joint}") for joint in ("Hip", "Knee", "Ankle", "Heel", "BigToe")]
         whole = np.asarray(np.isfinite(markers.position[:, leg]).all(axis=(1, 2)))
