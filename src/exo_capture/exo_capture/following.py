@@ -133,10 +133,20 @@ def body_length(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
     Close to the height of who stands, and the same for who bends, squats or strides.
     """
     point = landmarks[..., :2]
-    shoulders, hips = point[..., SHOULDERS, :].mean(axis=-2), point[..., HIPS, :].mean(axis=-2)
-    trunk = _distance(point[..., NOSE, :], shoulders) + _distance(shoulders, hips)
-    legs = _distance(point[..., HIPS, :], point[..., KNEES, :]) + _distance(point[..., KNEES, :], point[..., ANKLES, :])
-    return np.asarray(trunk + legs.max(axis=-1))
+    return path_length(point[..., NOSE, :], *(point[..., pair, :] for pair in (SHOULDERS, HIPS, KNEES, ANKLES)))
+
+
+def path_length(
+    nose: NDArray[np.float64],
+    shoulders: NDArray[np.float64],
+    hips: NDArray[np.float64],
+    knees: NDArray[np.float64],
+    ankles: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Length (...) from the nose (..., d) over the middles of shoulders and hips (..., 2, d) down the longer leg."""
+    chest, waist = shoulders.mean(axis=-2), hips.mean(axis=-2)
+    legs = _distance(hips, knees) + _distance(knees, ankles)
+    return np.asarray(_distance(nose, chest) + _distance(chest, waist) + legs.max(axis=-1))
 
 
 def _distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

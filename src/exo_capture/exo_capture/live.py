@@ -17,22 +17,21 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from exo_capture.agreement import agreeing_cameras
 from exo_capture.calibration_files import check_size
 from exo_capture.cameras import Camera
 from exo_capture.causal_legs import LegGuard
 from exo_capture.causal_plane import NOT_FROM_THE_SIDE, LivePlane
 from exo_capture.causal_smoothing import OneEuro
-from exo_capture.following import Detect, Follower
+from exo_capture.following import Detect, Follower, path_length
 from exo_capture.landmarks import MARKERS
 from exo_capture.live_sources import NS_PER_MS, Picture
-from exo_capture.sagittal import NOSE_HEIGHT_SHARE
 from exo_capture.triangulation import triangulate, views
 from exo_common.clock import NS_PER_S
 from exo_common.errors import ExoError
 
 NAMES = tuple(MARKERS)
 LANDMARKS = list(MARKERS.values())
-FOOT_MARKERS = [NAMES.index(name) for name in ("LHeel", "RHeel", "LBigToe", "RBigToe")]
 HIP_MARKERS = [NAMES.index("LHip"), NAMES.index("RHip")]
 
 # Of the One-Euro filters: chosen so that angles of a walk lag by no more than half a picture (12 ms at 30 Hz).
@@ -44,7 +43,10 @@ MAX_STEP_NS = 120 * NS_PER_MS
 # Of the wearer's height in the picture: an observation this far from where the other cameras see the point is wrong.
 GATE = 0.06
 MIN_AGREEMENT = 0.5  # of the keypoints that two cameras see: with fewer in agreement they do not see one person
-MAX_SIZE_ERROR = 0.15  # of the height; walking lowers the head by 0.03, and estimators miss nose and toes by as much
+# Length of the body from the nose to an ankle (see following.path_length) as a share of stature: the nose is at 0.91,
+# the ankle at 0.04 (Drillis & Contini 1966), and the way over chest and waist is a little longer than the straight one.
+LENGTH_SHARE = 0.89
+MAX_LENGTH_ERROR = 0.2  # estimators put shoulders and hips up to a tenth from where anatomy has them
 
 NOBODY = "nobody qualifies as the wearer yet"
 HIDDEN = "the wearer is out of sight"
@@ -188,8 +190,12 @@ class SpaceFusion:
             observed[camera, 0] = _at(stamp_ns, before.get(camera), sighting)[LANDMARKS]
         rows = observed[..., 1][np.isfinite(observed[..., 1]).any(axis=2)]
         height_px = float((np.nanmax(rows, axis=1) - np.nanmin(rows, axis=1)).max())
-        points = triangulate(views(observed, self._cameras), GATE * height_px)
-        seen_twice = (np.isfinite(observed).all(axis=3)[:, 0].sum(axis=0) >= 2).sum()
+        rays = views(observed, self._cameras)
+        agreeing = agreeing_cameras(rays, GATE * height_px)
+        if len(agreeing) < 2:
+            return _empty(stamp_ns, True, DISAGREE)
+        points = triangulate(rays.of(agreeing), GATE * height_px)
+        seen_twice = (rays.seen[:, 0].sum(axis=0) >= 2).sum()
         position = points.position[0] @ self._to_opensim.T
         known = np.isfinite(position).all(axis=1)
         if known.sum() < MIN_AGREEMENT * seen_twice or not self._is_one_person(position):
@@ -197,12 +203,12 @@ class SpaceFusion:
         return LiveKeypoints(stamp_ns, position, np.where(known, points.confidence[0], 0.0), True)
 
     def _is_one_person(self, position: NDArray[np.float64]) -> bool:
-        """Whether head and feet are as far apart as the wearer's: rays of two people cross, but at a wrong size."""
-        heights = position[:, 1]
-        nose, feet = heights[NAMES.index("Nose")], heights[FOOT_MARKERS]
-        if not self._stature or not np.isfinite(nose) or not np.isfinite(feet).any():
+        """Whether the body is as long as the wearer's: the rays of two people may cross, but at a wrong size."""
+        pairs = ([NAMES.index(side + part) for side in "LR"] for part in ("Shoulder", "Hip", "Knee", "Ankle"))
+        length = float(path_length(position[NAMES.index("Nose")], *(position[pair] for pair in pairs)))
+        if not self._stature or not np.isfinite(length):
             return True
-        return bool(abs((nose - np.nanmin(feet)) / (NOSE_HEIGHT_SHARE * self._stature) - 1.0) < MAX_SIZE_ERROR)
+        return bool(abs(length / (LENGTH_SHARE * self._stature) - 1.0) < MAX_LENGTH_ERROR)
 
 
 class LiveTracker:
