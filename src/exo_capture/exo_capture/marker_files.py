@@ -20,6 +20,7 @@ FORCE_UNITS = {"N": 1.0}
 MOMENT_UNITS = {"Nm": 1.0, "N.m": 1.0, "Nmm": 1e-3, "N.mm": 1e-3}
 MASS_UNITS = {"kg": 1.0, "g": 1e-3, "lb": 0.45359237}
 VOLT_UNITS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "µV": 1e-6}
+EVENT_NAMES = {"strike": ("strike", "contact"), "off": ("off",)}
 # What people call the same thing in the SUBJECT group.
 SUBJECT_NAMES = {
     "age": ("age",),
@@ -28,6 +29,12 @@ SUBJECT_NAMES = {
     "height": ("height", "stature"),
     "leg_length_l": ("l_leglength", "leftleglength", "leg_length_l"),
     "leg_length_r": ("r_leglength", "rightleglength", "leg_length_r"),
+}
+VICON_SUBJECT = {
+    "Bodymass": ("mass", 1.0),
+    "Height": ("height", 1e-3),
+    "LLegLength": ("leg_length_l", 1e-3),
+    "RLegLength": ("leg_length_r", 1e-3),
 }
 # C3D's header: sections are counted in blocks; bytes 6 to 9 hold the first and last frame; the parameter section,
 # whose block is byte 0, tells the byte order in its fourth byte.
@@ -103,7 +110,7 @@ class Recording:
 
 
 def read_recording(path: Path) -> Recording:
-    """Read a C3D or TRC file, in the lab's own frame.
+    """Read a C3D or TRC file, in the lab's own frame; a person's name before the labels ("Anna:LASI") is taken off.
 
     Raises
     ------
@@ -113,17 +120,29 @@ def read_recording(path: Path) -> Recording:
     if not path.is_file():
         raise ExoError(f"{path} does not exist; check the file name")
     if suffix == ".trc":
-        return Recording(read_trc(path))
-    if suffix == ".c3d":
-        return _read_c3d(path)
-    raise ExoError(f"{path} is neither a C3D nor a TRC file; export the markers as one of them")
+        found = Recording(read_trc(path))
+    elif suffix == ".c3d":
+        found = _read_c3d(path)
+    else:
+        raise ExoError(f"{path} is neither a C3D nor a TRC file; export the markers as one of them")
+    names = tuple(name.rpartition(":")[2] for name in found.markers.names)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ExoError(f"{path} holds marker {twice[0]} more than once, of two people perhaps; export one person")
+    return dataclasses.replace(found, markers=dataclasses.replace(found.markers, names=names))
 
 
 def _read_c3d(path: Path) -> Recording:
     import ezc3d  # type: ignore[import-untyped]
 
     try:
-        content = ezc3d.c3d(str(path), extract_forceplat_data=True)
+        notes: tuple[str, ...] = ()
+        try:
+            content = ezc3d.c3d(str(path), extract_forceplat_data=True)
+        except RuntimeError as error:
+            # A plate of an unknown kind must not cost the markers; a damaged file fails again.
+            content = ezc3d.c3d(str(path))
+            notes = (f"the force plates were left out ({_first_line(error)})",)
         parameters, data = content["parameters"], content["data"]
         points = np.asarray(data["points"][:3], dtype=float)
         residual = np.asarray(data["meta_points"]["residuals"][0])
@@ -144,7 +163,8 @@ def _read_c3d(path: Path) -> Recording:
     if not np.isfinite(position).any():
         raise ExoError(f"{path} holds no visible marker; label and reconstruct the trajectories before export")
     start = _first_frame(content) / rate
-    markers = Markers(np.arange(position.shape[0]) / rate, labels[: position.shape[1]], position)
+    labelled = [i for i, name in enumerate(labels[: position.shape[1]]) if name]
+    markers = Markers(np.arange(position.shape[0]) / rate, tuple(labels[i] for i in labelled), position[:, labelled])
     analog_rate = float(_values(parameters, "ANALOG", "RATE", [0.0])[0])
     return Recording(
         markers,
@@ -152,6 +172,7 @@ def _read_c3d(path: Path) -> Recording:
         tuple(_plate(plate, analog_rate or rate) for plate in data.get("platform", ())),
         _events(parameters, start),
         _subject(parameters, path),
+        notes,
     )
 
 
@@ -186,9 +207,9 @@ def _events(parameters: Mapping[str, Any], start: float) -> tuple[FootEvent, ...
         times.T, _text(parameters, "EVENT", "CONTEXTS"), _text(parameters, "EVENT", "LABELS"), strict=False
     ):
         side, kind = context.strip().lower()[:1], label.strip().lower()
-        if side in ("l", "r") and "foot" in kind and ("strike" in kind or "off" in kind):
-            time = 60.0 * float(minutes) + float(seconds) - start
-            found.append(FootEvent(side, "strike" if "strike" in kind else "off", time))
+        known = next((key for key, words in EVENT_NAMES.items() if any(word in kind for word in words)), None)
+        if side in ("l", "r") and known:
+            found.append(FootEvent(side, known, 60.0 * float(minutes) + float(seconds) - start))
     return tuple(sorted(found, key=lambda event: event.time))
 
 
@@ -196,6 +217,8 @@ def _subject(parameters: Mapping[str, Any], path: Path) -> Subject:
     labels = [label.strip().lower() for label in _text(parameters, "SUBJECT", "LABELS")]
     units = [unit.strip() for unit in _text(parameters, "SUBJECT", "UNITS")]
     values = np.ravel(_values(parameters, "SUBJECT", "VALUES", []))
+    if not labels and "PROCESSING" in parameters:
+        return _vicon_subject(parameters)
     said: dict[str, Any] = {}
     for key, names in SUBJECT_NAMES.items():
         at = next((labels.index(name) for name in names if name in labels), None)
@@ -213,6 +236,17 @@ def _subject(parameters: Mapping[str, Any], path: Path) -> Subject:
                 raise ExoError(f"{path} gives the subject's {key.replace('_', ' ')} in '{unit}'; use kg, m, cm or mm")
             said[key] = round(known[unit] * value, 4)
     return Subject(**said)
+
+
+def _vicon_subject(parameters: Mapping[str, Any]) -> Subject:
+    """Vicon's Plug-in Gait writes kg and mm, without saying so."""
+    given = {name: _values(parameters, "PROCESSING", name, []) for name in VICON_SUBJECT}
+    known: dict[str, Any] = {
+        VICON_SUBJECT[name][0]: VICON_SUBJECT[name][1] * float(np.ravel(value)[0])
+        for name, value in given.items()
+        if len(np.ravel(value))
+    }
+    return Subject(**known)
 
 
 def _check_whole(path: Path, frames: int) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import ezc3d
 import numpy as np
 import pytest
 from marker_person import DATA, RATE, stance, walk, write_c3d
@@ -45,6 +46,33 @@ def test_markers_emg_events_and_subject_come_in_si_units(tmp_path):
     subject = found.subject
     assert (subject.mass, subject.height, subject.age, subject.sex) == (61.8, 1.65, 40.0, "woman")
     assert (subject.leg_length_r, subject.leg_length_l) == (0.81, 0.816)
+
+
+def test_vicons_habits_are_understood(tmp_path):
+    truth = stance()
+    prefixed = dataclasses.replace(truth, names=tuple(f"Anna:{name}" for name in truth.names))
+    vicon = {"Bodymass": [61.5], "Height": [1655.0]}
+    found = read_recording(write_c3d(tmp_path / "vicon.c3d", prefixed, PROCESSING=vicon))
+    assert found.markers.names == truth.names
+    assert (found.subject.mass, found.subject.height, found.subject.age) == (61.5, pytest.approx(1.655), None)
+    two = dataclasses.replace(truth, names=("Anna:L_IAS", "Otto:L_IAS", *truth.names[2:]))
+    with pytest.raises(ExoError, match="L_IAS more than once"):
+        read_recording(write_c3d(tmp_path / "two.c3d", two))
+
+
+def test_a_plate_of_an_unknown_kind_costs_only_the_plates(tmp_path, monkeypatch):
+    path, read = write_c3d(tmp_path / "plate.c3d", stance()), ezc3d.c3d
+
+    def read_but_no_plates(name, extract_forceplat_data=False):
+        if extract_forceplat_data:
+            raise RuntimeError("Force plate of type 99 is not implemented.")
+        return read(name)
+
+    monkeypatch.setattr(ezc3d, "c3d", read_but_no_plates)
+    found = read_recording(path)
+    assert found.plates == ()
+    assert found.notes == ("the force plates were left out (Force plate of type 99 is not implemented)",)
+    assert found.markers.names == stance().names
 
 
 @pytest.mark.parametrize("share", [0.9, 0.5, 0.02])
