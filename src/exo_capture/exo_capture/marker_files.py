@@ -133,15 +133,13 @@ def read_recording(path: Path) -> Recording:
 
 
 def _read_c3d(path: Path) -> Recording:
-    import ezc3d  # type: ignore[import-untyped]
-
     try:
         notes: tuple[str, ...] = ()
         try:
-            content = ezc3d.c3d(str(path), extract_forceplat_data=True)
+            content = _load(path, with_plates=True)
         except RuntimeError as error:
             # A plate of an unknown kind must not cost the markers; a damaged file fails again.
-            content = ezc3d.c3d(str(path))
+            content = _load(path, with_plates=False)
             notes = (f"the force plates were left out ({_first_line(error)})",)
         parameters, data = content["parameters"], content["data"]
         points = np.asarray(data["points"][:3], dtype=float)
@@ -174,6 +172,13 @@ def _read_c3d(path: Path) -> Recording:
         _subject(parameters, path),
         notes,
     )
+
+
+def _load(path: Path, with_plates: bool) -> Mapping[str, Any]:
+    import ezc3d  # type: ignore[import-untyped]
+
+    content: Mapping[str, Any] = ezc3d.c3d(str(path), extract_forceplat_data=with_plates)
+    return content
 
 
 def _plate(plate: Mapping[str, Any], rate: float) -> ForcePlate:

@@ -2,11 +2,11 @@
 
 import dataclasses
 
-import ezc3d
 import numpy as np
 import pytest
 from marker_person import DATA, RATE, stance, walk, write_c3d
 
+from exo_capture import marker_files
 from exo_capture.marker_files import read_recording
 from exo_common.errors import ExoError
 
@@ -61,14 +61,14 @@ def test_vicons_habits_are_understood(tmp_path):
 
 
 def test_a_plate_of_an_unknown_kind_costs_only_the_plates(tmp_path, monkeypatch):
-    path, read = write_c3d(tmp_path / "plate.c3d", stance()), ezc3d.c3d
+    path, load = write_c3d(tmp_path / "plate.c3d", stance()), marker_files._load
 
-    def read_but_no_plates(name, extract_forceplat_data=False):
-        if extract_forceplat_data:
+    def load_but_no_plates(name, with_plates):
+        if with_plates:
             raise RuntimeError("Force plate of type 99 is not implemented.")
-        return read(name)
+        return load(name, with_plates)
 
-    monkeypatch.setattr(ezc3d, "c3d", read_but_no_plates)
+    monkeypatch.setattr(marker_files, "_load", load_but_no_plates)
     found = read_recording(path)
     assert found.plates == ()
     assert found.notes == ("the force plates were left out (Force plate of type 99 is not implemented)",)
