@@ -119,7 +119,7 @@ def reconstruct_sagittal(
     confidence = _confidence(seen, repair, interpolated)
     markers = to_markers(steady, steady, time, view, height, confidence)
     raw = to_markers(turned(repaired, roll), steady, time, view, height, np.where(interpolated, 0.0, confidence))
-    events = find_events(markers)
+    events = find_events(_part(markers, _whole_span(inside[window])))
     _require_strides(events, markers, min_strides)
     quality = judge(
         dict(figures or {}) | _figures(seen, repair, interpolated, raw, view, roll),
@@ -160,6 +160,19 @@ def _usable_window(inside: BoolArray, time: NDArray[np.float64]) -> slice:
     if whole[longest].sum() < MIN_FRAMES:
         raise ExoError("the walker is never in the picture from head to foot for long enough; film from further away")
     return slice(int(longest[0]), int(longest[-1]) + 1)
+
+
+def _whole_span(inside: BoolArray) -> slice:
+    """From the first to the last frame with the whole body in the picture.
+
+    Beyond, a foot that leaves the picture is seen pulled back to its edge, which looks like a heel strike.
+    """
+    whole = np.flatnonzero(inside[:, BODY].all(axis=1))
+    return slice(int(whole[0]), int(whole[-1]) + 1)
+
+
+def _part(markers: Markers, span: slice) -> Markers:
+    return Markers(markers.time[span], markers.names, markers.position[span])
 
 
 def _near_leg_note(seen: NDArray[np.float64], view: View) -> list[str]:
