@@ -39,7 +39,7 @@ FloatArray = NDArray[np.float64]
 
 SLOTS = 33
 COORDINATES = (*LEG_COORDINATES, "pelvis_tilt", "lumbar_extension")
-RATE_HZ = 100.0
+RATE_HZ = 100.0  # to which the denser published motion is thinned
 CUTOFF_HZ = 10.0  # of the joint angles: above it lies the markers' noise (0.2 degrees), not walking
 PROCESSES = 2
 # Body-fixed points, m, at the size of LaiUhlrich2022; side +1 right, -1 left mirrors the last number.
@@ -218,7 +218,8 @@ def _legs_rms(errors: Mapping[str, float], marker_set: marker_sets.MarkerSet) ->
 
 def _posed(wearer: str, height: float, mass: float, model: Any, state: Any, motion: Storage, rms: float) -> RealGait:
     """Keypoints and body orientations of the model in every frame of the motion."""
-    motion = dataclasses.replace(motion, values=filtering.smooth(motion.values, RATE_HZ, CUTOFF_HZ))
+    rate = 1.0 / float(np.median(np.diff(motion.time)))
+    motion = dataclasses.replace(motion, values=filtering.smooth(motion.values, rate, CUTOFF_HZ))
     bodies = {body.getName(): body for body in model.getBodySet()}
     offsets = _body_points(model, state, bodies)
     keypoints = np.full((len(motion.time), SLOTS, 3), np.nan)
