@@ -16,8 +16,8 @@ from exo_common.errors import ExoError
 
 FloatArray = NDArray[np.float64]
 
-DICTIONARY = cv2.aruco.DICT_4X4_50  # few, large modules: readable from far away
-MARKER_MODULES = 6  # 4 and a black frame
+DICTIONARY = "4X4_50"  # few, large modules: readable from far away
+DICTIONARIES = tuple(name.removeprefix("DICT_") for name in dir(cv2.aruco) if name.startswith("DICT_"))
 # Corners that must be seen at once to be a board at all, and not a chance find.
 MIN_CORNERS = 6
 SQUARE_M = (0.005, 0.5)
@@ -47,12 +47,14 @@ class Board:
     Attributes
     ----------
     square, marker : edge lengths, m; marker 0 for a plain checkerboard.
+    dictionary : OpenCV's name of the markers' family.
     """
 
     columns: int
     rows: int
     square: float
     marker: float
+    dictionary: str = DICTIONARY
 
     def __post_init__(self) -> None:
         if not all(SQUARES[0] <= n <= SQUARES[1] for n in (self.columns, self.rows)):
@@ -67,6 +69,10 @@ class Board:
             raise ExoError(
                 f"markers of {1000.0 * self.marker:g} mm do not fit squares of {1000.0 * self.square:g} mm; "
                 "give a ChArUco marker's black edge, or 0 for a checkerboard"
+            )
+        if self.dictionary not in DICTIONARIES:
+            raise ExoError(
+                f"there is no marker dictionary '{self.dictionary}'; use OpenCV's name, e.g. {DICTIONARY} or 6X6_250"
             )
         if self.marker == 0.0 and (self.columns + self.rows) % 2 == 0:
             raise ExoError(
@@ -104,15 +110,16 @@ class Board:
         ]
         if self.marker:
             charuco = self._charuco()
-            module = self.marker / MARKER_MODULES
+            modules = charuco.getDictionary().markerSize + 2  # a black frame around the bits
+            module = self.marker / modules
             for number, corner in zip(charuco.getIds(), charuco.getObjPoints(), strict=True):
-                bits = cv2.aruco.generateImageMarker(charuco.getDictionary(), int(number), MARKER_MODULES)
+                bits = cv2.aruco.generateImageMarker(charuco.getDictionary(), int(number), modules)
                 left, top = np.asarray(corner)[0, :2]
                 rectangles += [(left + x * module, top + y * module, module, module) for y, x in np.argwhere(bits == 0)]
         return np.array(rectangles)
 
     def _charuco(self) -> Any:
-        dictionary = cv2.aruco.getPredefinedDictionary(DICTIONARY)
+        dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, f"DICT_{self.dictionary}"))
         return cv2.aruco.CharucoBoard((self.columns, self.rows), self.square, self.marker, dictionary)
 
     def _find_charuco(self, grey: NDArray[np.uint8]) -> Sighting | None:
@@ -183,10 +190,11 @@ def write_board(path: Path, board: Board) -> None:
     kind = "ChArUco board" if board.marker else "checkerboard"
     try:
         path.write_text(
-            f"# A {kind} (OpenCV dictionary 4X4_50).\n"
+            f"# A {kind}.\n"
             "# Measure a printed square with a ruler and mend square_mm if it differs.\n"
             f"columns = {board.columns}\nrows = {board.rows}\n"
-            f"square_mm = {1000.0 * board.square:g}\nmarker_mm = {1000.0 * board.marker:g}\n",
+            f"square_mm = {1000.0 * board.square:g}\nmarker_mm = {1000.0 * board.marker:g}\n"
+            f'dictionary = "{board.dictionary}"\n',
             encoding="utf-8",
         )
     except OSError as error:
@@ -207,6 +215,7 @@ def read_board(path: Path) -> Board:
             int(table["rows"]),
             float(table["square_mm"]) / 1000.0,
             float(table.get("marker_mm", 0.0)) / 1000.0,
+            str(table.get("dictionary", DICTIONARY)),
         )
     except OSError as error:
         raise ExoError(

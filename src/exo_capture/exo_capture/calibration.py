@@ -43,7 +43,7 @@ Calibrate cameras with a printed board.
    Print at 100 % (no 'fit to page'), measure a square with a ruler, and mend square_mm in session/board.toml if it
    differs. A larger board can be read from further away: A3 to about 4 m, A1 to about 8 m with a 1080p camera.
    Of a board you already own, write board.toml yourself: columns, rows (squares), square_mm, marker_mm (0 for a
-   checkerboard; ChArUco boards use the dictionary 4X4_50).
+   checkerboard), dictionary (of a ChArUco board, OpenCV's name, e.g. "6X6_250").
 
 2. Lenses: move the board in front of each camera for half a minute: near and far, into every corner of the picture,
    tilted in all directions. Put pictures or a video of each camera into

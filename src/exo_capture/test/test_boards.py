@@ -40,7 +40,11 @@ def test_the_printed_page_shows_the_board_at_true_scale(tmp_path, paper):
     np.testing.assert_allclose(sighting.pixels, expected, atol=1.0)
 
 
-@pytest.mark.parametrize("board", [printed_board("A4"), CHECKERBOARD], ids=["charuco", "checkerboard"])
+@pytest.mark.parametrize(
+    "board",
+    [printed_board("A4"), Board(5, 4, 0.06, 0.044, "6X6_250"), CHECKERBOARD],
+    ids=["charuco", "other markers", "checkerboard"],
+)
 def test_corners_keep_their_numbers_however_the_board_is_turned(board):
     size = board.square * np.array([board.columns, board.rows])
     image = cv2.copyMakeBorder(drawn(board.black(), size), 60, 60, 60, 60, cv2.BORDER_CONSTANT, value=255)
@@ -77,7 +81,7 @@ def test_an_empty_picture_and_a_sliver_of_the_board_hold_no_board():
 
 
 def test_a_description_is_read_again(tmp_path):
-    for board in (printed_board("A3"), CHECKERBOARD):
+    for board in (printed_board("A3"), CHECKERBOARD, Board(11, 8, 0.02, 0.015, "6X6_250")):
         write_board(tmp_path / "board.toml", board)
         assert read_board(tmp_path / "board.toml") == board
 
@@ -92,6 +96,7 @@ def test_a_description_is_read_again(tmp_path):
         ("columns = 9\nrows = 7\nsquare_mm = 40", "looks the same upside down"),
         ("columns = 1\nrows = 7\nsquare_mm = 40", "1x7 squares is not possible"),
         ("columns = ", "is damaged"),
+        ("columns = 7\nrows = 5\nsquare_mm = 55\nmarker_mm = 40\ndictionary = '3X3'", "no marker dictionary '3X3'"),
     ],
 )
 def test_a_wrong_description_is_one_sentence(tmp_path, text, sentence):
