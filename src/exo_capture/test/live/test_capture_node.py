@@ -109,6 +109,10 @@ def seen(message: Keypoints) -> bool:
 def test_a_video_in_real_time(demo_video: Path, model: Path) -> None:
     with capture(f"cameras:=['{demo_video}']") as heard:
         heard.wait(lambda: heard.message.endswith("is over"), "the end of the video", 30.0)
+        # The last picture may still be under way when the video is over.
+        heard.wait(
+            lambda: len(heard.keypoints) == FRAMES - int(heard.status["camera0_dropped"]), "keypoints of every picture"
+        )
         messages, status = heard.keypoints, heard.status
         session = os.getpgid(heard.process.pid)
         output = heard.interrupt()
@@ -120,16 +124,16 @@ def test_a_video_in_real_time(demo_video: Path, model: Path) -> None:
 
     # Every picture is accounted for; every stamp is the time a picture was due.
     assert int(status["camera0_received"]) == FRAMES
-    assert len(messages) == FRAMES - int(status["camera0_dropped"]) == int(status["keypoints"])
     assert [message.sequence for message in messages] == list(range(len(messages)))
     frame = np.array([(stamp(m) - stamp(messages[0])) / NS_PER_S * RATE_HZ for m in messages])
     np.testing.assert_allclose(frame, np.round(frame), atol=0.01)
     assert frame[-1] >= FRAMES - 10
 
-    # Of the pictures that were looked at while she was wholly in view. A loaded machine looks at fewer.
+    # Of the pictures that were looked at from when she was found; a loaded machine looks at fewer, and finds her later.
     known = {round(f): seen(m) for f, m in zip(frame, messages, strict=True)}
-    looked_at = [known[f] for f in WHOLE if f in known]
-    assert np.mean(looked_at) >= 0.95 or len(looked_at) < 0.5 * len(WHOLE)
+    found = min(f for f, there in known.items() if there)
+    assert WHOLE.start - 10 <= found <= WHOLE.start + len(WHOLE) // 2, "the bystander was taken, or she was found late"
+    assert np.mean([there for f, there in known.items() if f in WHOLE and f >= found]) >= 0.95
     last = [m for m in messages if seen(m)][-1]
     assert last.header.frame_id == "capture" and not last.depth_measured
     place = {name: (p.x, p.y, p.z) for name, p in zip(last.names, last.position, strict=True)}
