@@ -65,6 +65,7 @@ CHECKS = (
     Check("bone_length_cv_pct", 8.0, 20.0, "one camera: walk at right angles to its line of sight; several: calibrate"),
     Check("scale_change_pct", 15.0, 40.0, "walk at right angles to the line of sight, further from the camera"),
     Check("camera_roll_deg", 4.0, 10.0, "level the camera"),
+    Check("lean_drift_deg", 5.0, 15.0, "aim the camera level, not up or down, and use no wide-angle lens"),
     Check("camera_motion_pct", 1.0, 4.0, "put the camera on a tripod and do not touch it"),
     Check("frames_dropped_pct", 2.0, 15.0, "record with fewer pixels or to a faster disk"),
     Check("reprojection_px", 10.0, 25.0, "calibrate again, with the board all over every picture"),

@@ -13,7 +13,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from exo_capture.landmarks import EYES, HEELS, HIPS, MARKERS, SHOULDERS, TOES
+from exo_capture.landmarks import ANKLES, EYES, HEELS, HIPS, MARKERS, SHOULDERS, TOES
 from exo_common.errors import ExoError
 from exo_common.opensim_files import Markers
 
@@ -151,6 +151,21 @@ def camera_roll(pixels: NDArray[np.float64]) -> float:
     floor, size = (_robust_curve(x[known], y[known], 1)[0] for y in (lowest, above))
     eyes_over_reference = HEIGHT_SHARES[EYES] / HEIGHT_SHARES[pair]
     return float(np.arctan(floor - LENS_OVER_EYES * eyes_over_reference * size))
+
+
+def lean_drift(pixels: NDArray[np.float64]) -> float:
+    """How much the line from ankles to head (or shoulders) turns in the picture over the walked way, rad.
+
+    A walker leans the same way everywhere; a camera that looks up or down shows
+    upright lines fanned out, a lens with distortion shows them bent.
+    """
+    up = pixels[:, _reference(pixels)].mean(axis=1) - pixels[:, ANKLES].mean(axis=1)
+    x = pixels[:, HIPS, 0].mean(axis=1)
+    lean = np.arctan2(up[:, 0], -up[:, 1])
+    known = np.isfinite(lean) & np.isfinite(x)
+    if known.sum() < MIN_FRAMES:
+        return 0.0
+    return float(np.polyfit(x[known], lean[known], 1)[0] * np.ptp(x[known]))
 
 
 def turned(pixels: NDArray[np.float64], angle: float) -> NDArray[np.float64]:

@@ -18,7 +18,16 @@ from exo_capture.landmarks import BODY, HIPS, LEG_L, LEG_R, LOWER_L, LOWER_R, MA
 from exo_capture.leg_repair import Repair, repair_legs
 from exo_capture.planar_legs import constant_bones
 from exo_capture.quality import Quality, bone_length_cv_pct, judge
-from exo_capture.sagittal import MIN_FRAMES, View, apparent_height, camera_roll, fit_view, to_markers, turned
+from exo_capture.sagittal import (
+    MIN_FRAMES,
+    View,
+    apparent_height,
+    camera_roll,
+    fit_view,
+    lean_drift,
+    to_markers,
+    turned,
+)
 from exo_common.errors import ExoError
 from exo_common.frames import SIDES
 from exo_common.opensim_files import Markers
@@ -245,4 +254,5 @@ def _figures(
         "scale_mm_per_px": 1000.0 * float(np.median(view.metre_per_px)),
         "scale_change_pct": 100.0 * view.scale_change,
         "camera_roll_deg": float(np.degrees(abs(roll))),
+        "lean_drift_deg": float(np.degrees(abs(lean_drift(seen[:, :, :2])))),
     }

@@ -82,7 +82,8 @@ def test_markers_are_a_person_walking_forwards(capture, tmp_path):
     hip = markers.position[:, markers.names.index("LHip"), 0]
     assert hip[-1] - hip[0] > 4.0
     feet = markers.position[:, [markers.names.index(name) for name in ("LHeel", "RHeel", "LBigToe", "RBigToe")], 1]
-    assert np.abs(np.nanmin(feet, axis=1)).max() < 0.08
+    both_feet = np.isfinite(feet).all(axis=1)
+    assert both_feet.mean() > 0.9 and np.abs(feet[both_feet].min(axis=1)).max() < 0.08
 
 
 def test_report_pictures_and_progress(capture, progress, tmp_path):

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from exo_capture.angles import NEUTRAL_TRUNK_TO_THIGH, sagittal_angles
-from exo_capture.sagittal import depth, fit_view, to_markers
+from exo_capture.landmarks import HIPS
+from exo_capture.sagittal import depth, fit_view, lean_drift, to_markers
 from exo_common.errors import ExoError
 
 RATE_HZ, STATURE, SPEED, THIGH = 30.0, 1.70, 1.2, 0.42
@@ -28,7 +29,9 @@ def test_metres_speed_and_angles_are_recovered(walker, direction, near, trend):
     for side in "lr":
         np.testing.assert_allclose(angles[f"knee_angle_{side}"], truth.knee[side], atol=np.radians(0.5))
         lean = np.arctan2(0.02, 0.48)
-        np.testing.assert_allclose(angles[f"hip_flexion_{side}"], truth.hip[side] + lean - NEUTRAL_TRUNK_TO_THIGH, atol=np.radians(0.5))
+        np.testing.assert_allclose(
+            angles[f"hip_flexion_{side}"], truth.hip[side] + lean - NEUTRAL_TRUNK_TO_THIGH, atol=np.radians(0.5)
+        )
 
 
 def test_right_markers_are_to_the_right(walker):
@@ -57,3 +60,14 @@ def test_missing_points_stay_missing(walker):
     _, markers = markers_of(landmarks)
     knee = markers.position[:, markers.names.index("LKnee")]
     assert np.isnan(knee[10:14]).all() and np.isfinite(knee[14:]).all()
+
+
+@pytest.mark.parametrize("pitch", [-0.15, 0.0, 0.15])
+def test_a_camera_that_looks_up_or_down_is_noticed(walker, pitch):
+    focal, centre = 1500.0, np.array([960.0, 540.0])
+    x, y = np.moveaxis((walker(seconds=5.0).landmarks - centre) / focal, -1, 0)
+    # Turning a camera about its horizontal axis moves the picture by a homography.
+    depth = np.cos(pitch) + y * np.sin(pitch)
+    picture = centre + focal * np.stack([x, y * np.cos(pitch) - np.sin(pitch)], axis=-1) / depth[..., None]
+    way = np.ptp(picture[:, HIPS, 0].mean(axis=1)) / focal
+    assert abs(lean_drift(picture)) == pytest.approx(abs(pitch) * way, abs=np.radians(1.0))
