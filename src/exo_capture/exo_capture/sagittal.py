@@ -19,7 +19,8 @@ from exo_common.opensim_files import Markers
 
 # Heights above the floor as shares of stature (Drillis & Contini 1966, in Winter, table of body segment lengths).
 # The eyes come first: shoulders are less exact, and used only where the estimator knows no eyes.
-HEIGHT_SHARES = {EYES: 0.936, SHOULDERS: 0.818}
+# The table's shoulder is the acromion (0.818); the joint lies 4.6 cm below it in LaiUhlrich2022's skeleton (1.70 m).
+HEIGHT_SHARES = {EYES: 0.936, SHOULDERS: 0.818 - 0.027}
 NOSE_HEIGHT_SHARE = 0.91  # between the eyes and the chin (0.87)
 MEDIAN_WINDOW = 0.2  # of the frames, for the apparent height
 # Eyes and shoulders are at standing height only around mid-stance: that share of the frames lies below the upper line.

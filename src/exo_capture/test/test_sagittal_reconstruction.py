@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from exo_capture.angles import sagittal_angles
-from exo_capture.landmarks import EYES, LEG_L, LEG_R, MARKERS, NOSE
-from exo_capture.sagittal import turned
+from exo_capture.landmarks import EYES, LEG_L, LEG_R, MARKERS, NOSE, SHOULDERS
+from exo_capture.sagittal import HEIGHT_SHARES, turned
 from exo_capture.sagittal_reconstruction import FEET, INTERPOLATED_CONFIDENCE, reconstruct_sagittal
 from exo_common.errors import ExoError
 
@@ -37,7 +37,9 @@ def test_an_estimator_without_eyes_is_scaled_by_the_shoulders(walker):
     with_eyes = seen(walker())
     # The made-up walker's shoulders are put where the table has them, so that both ways must agree.
     feet = with_eyes[:, (29, 30, 31, 32), 1].max(axis=1)
-    with_eyes[:, (11, 12), 1] = (feet - (feet - with_eyes[:, NOSE, 1]) * 0.818 / 0.936)[:, None]
+    with_eyes[:, (11, 12), 1] = (
+        feet - (feet - with_eyes[:, NOSE, 1]) * HEIGHT_SHARES[SHOULDERS] / HEIGHT_SHARES[EYES]
+    )[:, None]
     without = with_eyes.copy()
     without[:, [NOSE, *EYES]] = np.nan
     scales = [np.median(rebuild(landmarks).view.metre_per_px) for landmarks in (with_eyes, without)]
