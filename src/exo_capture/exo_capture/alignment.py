@@ -8,14 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exo_capture.cameras import Camera
-from exo_capture.landmarks import HEELS, HIPS, NOSE, SHOULDERS, TOES
+from exo_capture.landmarks import HEELS, HIPS, SHOULDERS, TOES
 
 FloatArray = NDArray[np.float64]
 
 SNAP_DEG = 15.0  # a room axis this near to the body's own up is the calibration's vertical; a trunk leans by up to 10
 MIN_TRAVEL_M = 0.5  # below it the person stands, and faces +x
-CONTACT_SPEED_M_S = 0.4  # a foot on the ground moves slower; in swing it does 3-4
-FLOOR_QUANTILE = 0.25  # of the lowest foot point in each frame of contact: noise lowers the minimum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Alignment:
         )
 
 
-def align(position: FloatArray, time: FloatArray, up: FloatArray | None = None) -> Alignment:
+def align(position: FloatArray, up: FloatArray | None = None) -> Alignment:
     """Find OpenSim's frame from a person's points (n, 33, 3) m in the room.
 
     Parameters
@@ -55,7 +53,7 @@ def align(position: FloatArray, time: FloatArray, up: FloatArray | None = None) 
     rotation = np.array([forward, vertical, np.cross(forward, vertical)])
     turned = position @ rotation.T
     centre = _mean(turned[:, HIPS], axis=(0, 1))
-    translation = np.array([-centre[0], -_floor(turned, time), -centre[2]])
+    translation = np.array([-centre[0], -_floor(turned), -centre[2]])
     motion = f"walks {travel:.1f} m" if travel >= MIN_TRAVEL_M else "stays in place"
     return Alignment(rotation, translation, {"vertical": source, "motion": motion})
 
@@ -95,17 +93,12 @@ def _forward(position: FloatArray, vertical: FloatArray) -> tuple[FloatArray, fl
     return _unit(forward - vertical * (forward @ vertical)), travel
 
 
-def _floor(turned: FloatArray, time: FloatArray) -> float:
-    """Height of the floor from the lowest foot point while a foot stands."""
-    feet = turned[:, (*HEELS, *TOES)]
-    speed = np.linalg.norm(np.gradient(feet, time, axis=0), axis=2)
-    height = np.where(speed < CONTACT_SPEED_M_S, feet[..., 1], np.nan)
+def _floor(turned: FloatArray) -> float:
+    """Height of the floor: of the lowest foot point in the median frame, for a walker always has a foot on it."""
+    height = turned[:, (*HEELS, *TOES), 1]
     lowest = np.where(np.isfinite(height), height, np.inf).min(axis=1)
-    standing = lowest[np.isfinite(lowest)]
-    if len(standing):
-        return float(np.quantile(standing, FLOOR_QUANTILE))
-    known = turned[:, (*HEELS, *TOES, NOSE), 1]
-    return float(np.nanmin(known)) if np.isfinite(known).any() else 0.0
+    lowest = lowest[np.isfinite(lowest)]
+    return float(np.median(lowest)) if len(lowest) else float(np.nanmin(turned[..., 1]))
 
 
 def _mean(values: FloatArray, axis: int | tuple[int, ...]) -> FloatArray:

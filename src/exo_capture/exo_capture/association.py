@@ -17,6 +17,7 @@ from scipy.optimize import linear_sum_assignment
 
 from exo_capture.cameras import Camera
 from exo_capture.landmarks import BODY, Detections
+from exo_capture.mirrored_pose import OTHER_SIDE
 from exo_capture.triangulation import pair_errors, views
 from exo_common.errors import ExoError
 
@@ -164,10 +165,16 @@ def _without_duplicates(rows: IntArray, points: FloatArray, size: FloatArray) ->
 
 
 def _shift(a: FloatArray, b: FloatArray) -> float:
-    """Typical distance of the keypoints of two (33, 2) sightings, px; inf if they share none."""
-    distance = np.linalg.norm(a[[*BODY]] - b[[*BODY]], axis=1)
-    known = np.isfinite(distance)
-    return float(np.median(distance[known])) if known.any() else np.inf
+    """Typical distance of the keypoints of two (33, 2) sightings, px; inf if they share none.
+
+    An estimator may take back for front from one picture to the next; it is the same person still.
+    """
+    shifts = []
+    for other in (b[[*BODY]], b[OTHER_SIDE][[*BODY]]):
+        distance = np.linalg.norm(a[[*BODY]] - other, axis=1)
+        known = np.isfinite(distance)
+        shifts.append(float(np.median(distance[known])) if known.any() else np.inf)
+    return min(shifts)
 
 
 def _clash(a: Tracklet, b: Tracklet, detections: Sequence[Detections]) -> bool:
@@ -195,7 +202,10 @@ def _disagreement(
     if not together.any():
         return float("nan")
     seen_a, seen_b = first.landmarks[a.row[together]], second.landmarks[b.row[nearest[together]]]
-    pair = np.stack([seen_a, seen_b])[:, :, BODY]
-    error = pair_errors(views(pair, (cameras[a.camera], cameras[b.camera])))[0, 1]
     size = (np.median(body_size(seen_a)) + np.median(body_size(seen_b))) / 2.0
-    return float(np.nanmedian(error) / size) if np.isfinite(error).any() else float("nan")
+    typical = []
+    for other in (seen_b, seen_b[:, OTHER_SIDE]):
+        pair = np.stack([seen_a, other])[:, :, BODY]
+        error = pair_errors(views(pair, (cameras[a.camera], cameras[b.camera])))[0, 1]
+        typical.append(np.median(error[np.isfinite(error)]) / size if np.isfinite(error).any() else np.nan)
+    return float(np.min(typical))

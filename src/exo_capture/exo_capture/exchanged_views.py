@@ -1,13 +1,15 @@
-"""Left and right leg exchanged in single cameras, found and mended with the help of the others.
+"""Left and right exchanged in single cameras, found and mended with the help of the others.
 
-An estimator that sees a walker from the side often takes one leg for the other. One
-camera cannot tell; together with others the exchange shows, because the rays do not
-meet, and over time, because legs do not jump. Every combination of exchanged cameras
-is a state; the cheapest sequence of states is what happened.
+An estimator that sees a walker from the side often takes one leg for the other; one that
+sees somebody from behind may take the back for the front, arms and legs. One camera
+cannot tell; together with others the exchange shows, because the rays do not meet, and
+over time, because limbs do not jump. Every combination of exchanged cameras is a state;
+the cheapest sequence of states is what happened.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 
@@ -15,24 +17,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exo_capture.cameras import Camera
-from exo_capture.landmarks import LEG_L, LEG_R, LOWER_L, LOWER_R
+from exo_capture.landmarks import EYES, LEG_L, LEG_R, LOWER_L, LOWER_R
 from exo_capture.triangulation import best_hypothesis, residuals, views
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 MAX_FREE = 4  # cameras; up to here all combinations are states, above it one or two cameras at a time
-LOWER = (*LOWER_L, *LOWER_R)
-HALF = len(LOWER_L)
-EXCHANGE_COST = 3.0  # per camera and frame, in units of half a squared standard deviation
+EXCHANGE_COST = 4.0  # per camera and frame, in units of half a squared standard deviation
 GATE_SIGMAS = 4.0
 STEP_M, SPEED_M_S, STEP_CAP = 0.03, 1.5, 3.0  # a joint's step costs (step / (STEP_M + SPEED_M_S dt))², capped
 
 
-def mend_exchanged_legs(
-    observations: FloatArray, cameras: Sequence[Camera], time: FloatArray, gate_px: float
+@dataclasses.dataclass(frozen=True)
+class Limbs:
+    """Landmarks that change sides together, joint by joint, and those of them that tell."""
+
+    left: tuple[int, ...]
+    right: tuple[int, ...]
+    telling_left: tuple[int, ...]
+    telling_right: tuple[int, ...]
+
+
+LEGS = Limbs(LEG_L, LEG_R, LOWER_L, LOWER_R)
+ARMS = Limbs((11, 13, 15, EYES[0]), (12, 14, 16, EYES[1]), (11, 13, 15), (12, 14, 16))
+
+
+def mend_exchanged(
+    observations: FloatArray, cameras: Sequence[Camera], time: FloatArray, gate_px: float, limbs: Limbs
 ) -> tuple[FloatArray, BoolArray]:
-    """Give exchanged legs back their sides.
+    """Give exchanged limbs back their sides.
 
     Parameters
     ----------
@@ -42,19 +56,19 @@ def mend_exchanged_legs(
 
     Returns
     -------
-    The observations with the legs in their places, and (c, n) where they had been exchanged.
+    The observations with the limbs in their places, and (c, n) where they had been exchanged.
     """
     count = len(cameras)
     states = _states(count)
-    position, cost = _costs(observations, cameras, states, gate_px)
+    position, cost = _costs(observations, cameras, states, gate_px, limbs)
     sequence = _cheapest(position, cost, time)
     exchanged = states[sequence].T
-    # A camera that does not see the legs has nothing to exchange.
-    exchanged &= np.isfinite(observations[:, :, LOWER, 0]).any(axis=2)
+    # A camera that does not see the limbs has nothing to exchange.
+    exchanged &= np.isfinite(observations[:, :, (*limbs.telling_left, *limbs.telling_right), 0]).any(axis=2)
     mended = observations.copy()
-    other_leg = np.arange(observations.shape[2])
-    other_leg[[*LEG_L, *LEG_R]] = (*LEG_R, *LEG_L)
-    mended[exchanged] = observations[exchanged][:, other_leg]
+    other_side = np.arange(observations.shape[2])
+    other_side[[*limbs.left, *limbs.right]] = (*limbs.right, *limbs.left)
+    mended[exchanged] = observations[exchanged][:, other_side]
     return mended, exchanged
 
 
@@ -67,23 +81,24 @@ def _states(count: int) -> BoolArray:
 
 
 def _costs(
-    observations: FloatArray, cameras: Sequence[Camera], states: BoolArray, gate_px: float
+    observations: FloatArray, cameras: Sequence[Camera], states: BoolArray, gate_px: float, limbs: Limbs
 ) -> tuple[FloatArray, FloatArray]:
-    """Positions (states, n, joints, 3) m of the lower legs, and what the errors cost (states, n)."""
-    legs = observations[:, :, LOWER]
-    mirrored = np.concatenate([legs[:, :, HALF:], legs[:, :, :HALF]], axis=2)
+    """Positions (states, n, joints, 3) m of the telling joints, and what the errors cost (states, n)."""
+    joints = observations[:, :, (*limbs.telling_left, *limbs.telling_right)]
+    half = len(limbs.telling_left)
+    mirrored = np.concatenate([joints[:, :, half:], joints[:, :, :half]], axis=2)
     sigma = gate_px / GATE_SIGMAS
-    positions = np.full((len(states), *legs.shape[1:3], 3), np.nan)
-    costs = np.zeros((len(states), legs.shape[1]))
+    positions = np.full((len(states), *joints.shape[1:3], 3), np.nan)
+    costs = np.zeros((len(states), joints.shape[1]))
     done: dict[tuple[bool, ...], int] = {}
     for i, state in enumerate(states):
         twin = done.get(tuple(~state))
         if twin is not None:
             # All cameras the other way round: the same points with the sides' names exchanged.
-            positions[i] = np.concatenate([positions[twin][:, HALF:], positions[twin][:, :HALF]], axis=1)
+            positions[i] = np.concatenate([positions[twin][:, half:], positions[twin][:, :half]], axis=1)
             costs[i] = costs[twin]
         else:
-            seen = views(np.where(state[:, None, None, None], mirrored, legs), cameras)
+            seen = views(np.where(state[:, None, None, None], mirrored, joints), cameras)
             positions[i] = best_hypothesis(seen, np.full(len(cameras), gate_px))
             error = np.linalg.norm(residuals(seen, positions[i]), axis=3) / sigma
             costs[i] = 0.5 * np.nansum(np.minimum(error, GATE_SIGMAS) ** 2, axis=(0, 2))

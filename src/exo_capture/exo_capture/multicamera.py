@@ -24,7 +24,7 @@ from exo_capture.association import (
 )
 from exo_capture.camera_health import CONTRADICTS, MOVED, Health, judge_cameras
 from exo_capture.cameras import Camera
-from exo_capture.exchanged_views import mend_exchanged_legs
+from exo_capture.exchanged_views import ARMS, LEGS, mend_exchanged
 from exo_capture.filtering import fill_gaps, smooth
 from exo_capture.landmarks import HIPS, MARKERS, Detections
 from exo_capture.quality_multicamera import figures_of
@@ -46,6 +46,7 @@ UNEVEN_CLOCK = 0.1  # of a frame; beyond it the reference camera's times are not
 REFINEMENT_FRAMES, REFINEMENT_ROUNDS = 60, 3
 WARN_TURN_RAD, MAX_TURN_RAD = float(np.radians(1.0)), float(np.radians(4.0))  # what goes further fell over
 MOVED_SHARE = 0.1  # of the recording
+JUDGE_AGAIN_RAD = float(np.radians(0.3))  # cameras that turned more may have hidden which leg is which
 SLOTS = list(MARKERS.values())
 MIRRORED = "the picture of {} is mirrored and was turned back; switch mirroring off in the camera or its driver"
 
@@ -88,7 +89,9 @@ class _Wearer:
     Attributes
     ----------
     time : (n,) s, common.
-    observations : (c, n, 33, 3) px, px, confidence; only the slots of MARKERS.
+    as_seen : (c, n, 33, 3) px, px, confidence; only the slots of MARKERS.
+    observations : the same with exchanged limbs in their places.
+    exchanged : (c, n) where the legs had been exchanged.
     size_px : typical size of the body in the pictures.
     excluded : indices of cameras that contradict the others throughout.
     miss_px : typical error of all cameras together.
@@ -96,7 +99,9 @@ class _Wearer:
 
     recording: Recording
     time: FloatArray
+    as_seen: FloatArray
     observations: FloatArray
+    exchanged: BoolArray
     size_px: float
     excluded: tuple[int, ...]
     miss_px: float
@@ -130,8 +135,10 @@ def reconstruct(
     wearer = _explain(recording, synchronise, person)
     warnings += wearer.warnings
     recording, time, gate_px = wearer.recording, wearer.time, GATE * wearer.size_px
-    pixels, exchanged = mend_exchanged_legs(wearer.observations, recording.cameras, time, gate_px)
+    pixels, exchanged = wearer.observations, wearer.exchanged
     turned_cameras = _slightly_turned(recording.cameras, pixels, time, gate_px)
+    if max(turn_between(a, b) for a, b in zip(recording.cameras, turned_cameras, strict=True)) > JUDGE_AGAIN_RAD:
+        pixels, exchanged = _sides_mended(wearer.as_seen, turned_cameras, time, gate_px)
     recording = dataclasses.replace(recording, cameras=turned_cameras)
     calibrated = {camera.name: camera for camera in cameras}
     turns = {camera.name: turn_between(calibrated[camera.name], camera) for camera in turned_cameras}
@@ -146,7 +153,7 @@ def reconstruct(
     points = triangulate(dataclasses.replace(seen, weight=np.where(off_path, 0.0, seen.weight)), gate_px)
     # What a single camera saw where the point is expected says nothing alone, but helps a solver that knows the body.
     lonely = on_path & (points.inliers.sum(axis=0) < 2)
-    alignment = align(_all_slots(points.position), time, None if up is None else np.asarray(up, dtype=float))
+    alignment = align(_all_slots(points.position), None if up is None else np.asarray(up, dtype=float))
     rate = (len(time) - 1) / (time[-1] - time[0])
     position = alignment.points(points.position)
     deviation = np.sqrt(np.trace(np.nan_to_num(points.covariance, nan=1.0), axis1=-2, axis2=-1))
@@ -253,6 +260,8 @@ def _find_wearer(recording: Recording, synchronise: bool, person: int | None) ->
     observations = _observations(recording, people[index], time)
     sizes = body_size(observations)
     size_px = float(np.median(sizes[sizes > 0.0]))
+    as_seen = observations
+    observations, exchanged = _sides_mended(as_seen, recording.cameras, time, GATE * size_px)
     seen = views(observations[:, :, SLOTS], recording.cameras)
     names = [c.name for c in recording.cameras]
     cameras, health = _turned_if_better(recording.cameras, observations, time, size_px)
@@ -270,9 +279,12 @@ def _find_wearer(recording: Recording, synchronise: bool, person: int | None) ->
         lost = _somebody_else(recording, c, people, everybody, time[~seen.seen[c].any(axis=1)])
         if c not in strangers and len(lost) > MOVED_SHARE * len(time):
             warnings.append(MOVED.format(name, lost[0], lost[-1]))
-    observations[~usable] = np.nan
+    observations[~usable], as_seen[~usable] = np.nan, np.nan
     excluded = {*strangers, *(c for c in range(len(usable)) if not usable[c].any())}
-    return _Wearer(recording, time, observations, size_px, tuple(sorted(excluded)), health.miss_px, tuple(warnings))
+    excluded_cameras = tuple(sorted(excluded))
+    return _Wearer(
+        recording, time, as_seen, observations, exchanged, size_px, excluded_cameras, health.miss_px, tuple(warnings)
+    )
 
 
 def _somebody_else(
@@ -286,6 +298,14 @@ def _somebody_else(
     shown = recording.times[camera][recording.detections[camera].frame[np.concatenate(rows)]]
     period = float(np.median(np.diff(recording.times[camera])))
     return np.asarray(time[np.abs(time[:, None] - shown[None, :]).min(axis=1) < period])
+
+
+def _sides_mended(
+    observations: FloatArray, cameras: Sequence[Camera], time: FloatArray, gate_px: float
+) -> tuple[FloatArray, BoolArray]:
+    """Observations with exchanged arms and legs in their places, and (c, n) where the legs had been exchanged."""
+    observations, _ = mend_exchanged(observations, cameras, time, gate_px, ARMS)
+    return mend_exchanged(observations, cameras, time, gate_px, LEGS)
 
 
 def _turned_if_better(

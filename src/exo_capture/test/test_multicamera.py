@@ -194,12 +194,13 @@ def test_walker_who_leaves_the_picture_is_not_invented() -> None:
 def test_second_person_is_kept_apart() -> None:
     other = walker(TIME + 0.3, speed=-0.5) * np.array([1.0, 0.93, 1.0]) + np.array([0.0, 0.0, 0.9])
     seen = film(np.stack([WALK, other]), TIME, CAMERAS, STATED, seed=2)
-    both = [reconstruct(seen, CAMERAS, person=i) for i in (0, 1)]
+    part = [dataclasses.replace(d, frame=d.frame[d.frame < 100], landmarks=d.landmarks[d.frame < 100]) for d in seen]
+    both = [reconstruct(part, CAMERAS, person=i) for i in (0, 1)]
     assert min(_error_m(result) for result in both) < 0.06
     heights = [np.nanmean(result.markers.position[:, 0, 1]) for result in both]
     assert abs(heights[0] - heights[1]) > 0.05
     with pytest.raises(ExoError, match="no person 7"):
-        reconstruct(seen, CAMERAS, person=7)
+        reconstruct(part, CAMERAS, person=7)
 
 
 def test_somebody_standing_faces_forward() -> None:
