@@ -10,9 +10,8 @@ misses; the pictures before belong to the search for her.
 
 The peer is MediaPipe as its users run it (video mode, one person, whole picture),
 on the same frames, one after the other with nothing else to do: its time per
-picture is a lower bound of a peer's latency. How often it is on the wearer is
-judged by the node's own keypoints' pixel path, taken from an offline run of the
-follower on every frame.
+picture is a lower bound of a peer's latency. Whether it is on the wearer is judged
+by her path from a run of our follower on every frame.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ from rclpy.node import Node
 
 from exo_bringup.live import private_domain
 from exo_capture.acquisition import WALKS
-from exo_capture.following import PEOPLE, Follower
-from exo_capture.landmarks import body_height, hip_centre
+from exo_capture.following import PEOPLE, Follower, body_length
+from exo_capture.landmarks import hip_centre
 from exo_capture.pose import PoseEstimator
 from exo_capture.weights import model_path
 from exo_common.clock import NS_PER_S, to_ns
@@ -48,7 +47,7 @@ FRAMES = 230
 WHOLE = np.arange(54, 190)
 WEARER_HEIGHT_M = 1.60  # not published with the clip; scales metres, not times
 START_UP_S = 20.0
-# The peer's hip further than this from hers, in her heights: it is on somebody or something else.
+# The peer's hip further than this from hers, in her sizes: it is on somebody or something else.
 OFF = 0.25
 HIPS = ("LHip", "RHip")
 
@@ -129,8 +128,8 @@ def read(video: Path) -> list[np.ndarray]:
 
 
 def wearer_path(pictures: list[np.ndarray], model: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Her hip (n, 2) px, height (n,) px, and the time per picture (n,) ms, of the follower on every frame."""
-    hip, height, took = np.full((len(pictures), 2), np.nan), np.full(len(pictures), np.nan), np.zeros(len(pictures))
+    """Her hip (n, 2) px, size (n,) px, and the time per picture (n,) ms, of the follower on every frame."""
+    hip, size, took = np.full((len(pictures), 2), np.nan), np.full(len(pictures), np.nan), np.zeros(len(pictures))
     with PoseEstimator(model, PEOPLE) as estimator:
         follower = Follower(estimator.detect, WALKS)
         for i, picture in enumerate(pictures):
@@ -138,8 +137,8 @@ def wearer_path(pictures: list[np.ndarray], model: Path) -> tuple[np.ndarray, np
             found = follower.step(picture, i / RATE_HZ)
             took[i] = 1e3 * (time.perf_counter() - begin)
             if found is not None:
-                hip[i], height[i] = hip_centre(found), body_height(found)
-    return hip, height, took
+                hip[i], size[i] = hip_centre(found), body_length(found)
+    return hip, size, took
 
 
 def plain_mediapipe(pictures: list[np.ndarray], model: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -164,24 +163,29 @@ def plain_mediapipe(pictures: list[np.ndarray], model: Path) -> tuple[np.ndarray
     return hip, took
 
 
-def run(model: str = "full") -> tuple[dict[str, float], dict[str, float]]:
-    """Figures of the live node, and of plain MediaPipe in the same minute."""
-    video, bundle = demo_clip(), model_path(model)
-    heard = hear(video, model)
-    following = heard.seen & np.isin(heard.frame, WHOLE)
-    pictures = read(video)
-    hip, height, took = wearer_path(pictures, bundle)
-    peer_hip, peer_took = plain_mediapipe(pictures, bundle)
-    off = np.linalg.norm(peer_hip[WHOLE] - hip[WHOLE], axis=1) / height[WHOLE]
+def live_figures(heard: Heard) -> dict[str, float]:
+    """Rate, delay and share of one play of the clip."""
     processed = np.isin(heard.frame, WHOLE)
-    figures = {
+    following = heard.seen & processed
+    return {
         "live_fps": float((processed.sum() - 1) / (np.ptp(heard.frame[processed]) / RATE_HZ)),
         "live_latency_p50_ms": float(np.quantile(heard.delay_ms[following], 0.5)),
         "live_latency_p95_ms": float(np.quantile(heard.delay_ms[following], 0.95)),
         "live_frames_with_keypoints_pct": 100.0 * float(following.sum() / len(WHOLE)),
         "live_frames_dropped_pct": 100.0 * float(1.0 - len(heard.frame) / FRAMES),
-        "live_pose_ms_per_frame": float(np.median(took[WHOLE])),
     }
+
+
+def run(model: str = "full", plays: int = 3) -> tuple[dict[str, float], dict[str, float]]:
+    """Figures of the live node, each the median of some plays, and of plain MediaPipe in the same minute."""
+    video, bundle = demo_clip(), model_path(model)
+    results = [live_figures(hear(video, model)) for _ in range(plays)]
+    pictures = read(video)
+    hip, size, took = wearer_path(pictures, bundle)
+    peer_hip, peer_took = plain_mediapipe(pictures, bundle)
+    off = np.linalg.norm(peer_hip[WHOLE] - hip[WHOLE], axis=1) / size[WHOLE]
+    figures = {key: float(np.median([result[key] for result in results])) for key in results[0]}
+    figures["live_pose_ms_per_frame"] = float(np.median(took[WHOLE]))
     peers = {
         "mediapipe_video_ms_per_frame": float(np.median(peer_took[WHOLE])),
         "mediapipe_video_p95_ms": float(np.quantile(peer_took[WHOLE], 0.95)),
