@@ -26,6 +26,7 @@ BoolArray = NDArray[np.bool_]
 MAX_FREE = 4  # cameras; up to here all combinations are states, above it one or two cameras at a time
 EXCHANGE_COST = 4.0  # per camera and frame, in units of half a squared standard deviation
 GATE_SIGMAS = 4.0
+DOUBT, NO_DOUBT = 3.0, 50.0  # cost above the usual that calls for a closer look; of a state not looked at
 STEP_M, SPEED_M_S, STEP_CAP = 0.03, 1.5, 3.0  # a joint's step costs (step / (STEP_M + SPEED_M_S dt))², capped
 
 
@@ -91,6 +92,7 @@ def _costs(
     positions = np.full((len(states), *joints.shape[1:3], 3), np.nan)
     costs = np.zeros((len(states), joints.shape[1]))
     done: dict[tuple[bool, ...], int] = {}
+    doubtful = np.ones(joints.shape[1], dtype=bool)
     for i, state in enumerate(states):
         twin = done.get(tuple(~state))
         if twin is not None:
@@ -98,10 +100,15 @@ def _costs(
             positions[i] = np.concatenate([positions[twin][:, half:], positions[twin][:, :half]], axis=1)
             costs[i] = costs[twin]
         else:
-            seen = views(np.where(state[:, None, None, None], mirrored, joints), cameras)
-            positions[i] = best_hypothesis(seen, np.full(len(cameras), gate_px))
-            error = np.linalg.norm(residuals(seen, positions[i]), axis=3) / sigma
-            costs[i] = 0.5 * np.nansum(np.minimum(error, GATE_SIGMAS) ** 2, axis=(0, 2))
+            positions[i], costs[i] = positions[0], costs[0] + NO_DOUBT
+            seen = views(np.where(state[:, None, None, None], mirrored, joints)[:, doubtful], cameras)
+            positions[i, doubtful] = best_hypothesis(seen, np.full(len(cameras), gate_px))
+            error = np.linalg.norm(residuals(seen, positions[i, doubtful]), axis=3) / sigma
+            costs[i, doubtful] = 0.5 * np.nansum(np.minimum(error, GATE_SIGMAS) ** 2, axis=(0, 2))
+        if i == 0 and len(cameras) > 2:
+            # Where three rays or more meet as well as they usually do, nothing is exchanged.
+            expected = 0.5 * (2.0 * len(cameras) - 3.0) * joints.shape[2]
+            doubtful = costs[0] > min(float(np.median(costs[0])), expected) + DOUBT
         done[tuple(state)] = i
     return positions, costs + EXCHANGE_COST * states.sum(axis=1)[:, None]
 

@@ -46,7 +46,7 @@ UNEVEN_CLOCK = 0.1  # of a frame; beyond it the reference camera's times are not
 REFINEMENT_FRAMES, REFINEMENT_ROUNDS = 60, 3
 WARN_TURN_RAD, MAX_TURN_RAD = float(np.radians(1.0)), float(np.radians(4.0))  # what goes further fell over
 MOVED_SHARE = 0.1  # of the recording
-JUDGE_AGAIN_RAD = float(np.radians(0.3))  # cameras that turned more may have hidden which leg is which
+JUDGE_AGAIN_RAD = float(np.radians(0.5))  # cameras that turned more may have hidden which leg is which
 SLOTS = list(MARKERS.values())
 MIRRORED = "the picture of {} is mirrored and was turned back; switch mirroring off in the camera or its driver"
 

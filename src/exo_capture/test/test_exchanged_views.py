@@ -47,6 +47,14 @@ def test_exchanges_are_found_and_undone(count: int, limbs: Limbs) -> None:
     assert np.mean((mended == original) | np.isnan(original)) > 0.99
 
 
+def test_a_camera_that_takes_back_for_front_throughout() -> None:
+    original, cameras = _observed(4)
+    observed = original.copy()
+    _exchange(observed, 2, slice(None), LEGS)
+    exchanged = mend_exchanged(observed, cameras, TIME, GATE_PX, LEGS)[1]
+    assert exchanged[2].mean() > 0.9 and exchanged[[0, 1, 3]].mean() < 0.05
+
+
 def test_both_of_two_cameras_at_once_show_only_in_time() -> None:
     original, cameras = _observed(2)
     observed = original.copy()
