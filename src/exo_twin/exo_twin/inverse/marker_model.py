@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from exo_capture.marker_set import MarkerSet
 from exo_common.errors import ExoError
+from exo_common.frames import SIDES
 from exo_common.opensim_files import Markers, Storage
 from exo_twin.forward.compiler.skeleton import set_pose
 from exo_twin.inverse.kinematics import solve_kinematics
@@ -39,6 +40,7 @@ NEXT_JOINT = {
     "humerus": "ulna",
     "radius": "hand",
 }
+LEVEL_ROUNDS = 3  # the ankle's axis is oblique, so one turn leaves a little
 POSES = 20  # of a recording, spread over it, in which markers are placed
 
 
@@ -127,7 +129,8 @@ def place_markers(
 
     The model is posed on the landmarks whose location the map knows (inverse
     kinematics); every other marker goes to its mean measured place on its body.
-    In a static trial the landmarks themselves are moved too.
+    In a static trial the landmarks themselves are moved too, and the feet stand
+    level: a skin marker on a heel tells the foot's pitch to 10 degrees, the floor to 2.
 
     Parameters
     ----------
@@ -145,7 +148,7 @@ def place_markers(
         posed = solve_kinematics(_lasting(landmarks), scaled, generic, Path(scratch) / "pose.mot", sagittal=False)
     model = load_model(scaled)
     state = model.initSystem()
-    locations = _measured_locations(model, state, posed.coordinates, recording)
+    locations = _measured_locations(model, state, posed.coordinates, recording, static)
     for name, location in locations.items():
         if name in marker_set.markers and (static or marker_set.markers[name].location is None):
             model.updMarkerSet().get(name).set_location(opensim.Vec3(*location))
@@ -164,17 +167,32 @@ def _lasting(markers: Markers) -> Markers:
     )
 
 
-def _measured_locations(model: Any, state: Any, poses: Storage, recording: Markers) -> dict[str, FloatArray]:
+def _measured_locations(
+    model: Any, state: Any, poses: Storage, recording: Markers, feet_level: bool
+) -> dict[str, FloatArray]:
     """Mean place of every visible marker on its body over the poses, m in the body's frame."""
     found: dict[str, list[FloatArray]] = {}
     for row in range(len(poses.time)):
-        set_pose(model, state, pose_at(model, poses, row))
+        pose = pose_at(model, poses, row)
+        set_pose(model, state, pose)
+        if feet_level:
+            _level_feet(model, state, pose)
         frame = recording.position[int(np.argmin(np.abs(recording.time - poses.time[row])))]
         for i, name in enumerate(recording.names):
             if model.getMarkerSet().contains(name) and np.isfinite(frame[i]).all():
                 body = model.getMarkerSet().get(name).getParentFrame()
                 found.setdefault(name, []).append(_into(body, state, frame[i]))
     return {name: np.mean(places, axis=0) for name, places in found.items()}
+
+
+def _level_feet(model: Any, state: Any, pose: dict[str, float]) -> None:
+    """Turn the ankles until the soles, from the origins of calcn to those of toes, are level."""
+    bodies = model.getBodySet()
+    for side in SIDES:
+        for _ in range(LEVEL_ROUNDS):
+            sole = body_pose(bodies.get(f"toes_{side}"), state)[1] - body_pose(bodies.get(f"calcn_{side}"), state)[1]
+            pose[f"ankle_angle_{side}"] -= float(np.arcsin(sole[1] / np.linalg.norm(sole)))
+            set_pose(model, state, pose)
 
 
 def pose_at(model: Any, table: Storage, row: int) -> dict[str, float]:

@@ -38,14 +38,14 @@ class Habit:
 # Kadaba et al. 1990, J Orthop Res 8:383 (frontal and transverse pelvis and hip), Winter 2009 (sagittal).
 HABITS: tuple[tuple[str, Habit], ...] = (
     (r"pelvis_t[xyz]", Habit(0.0, 10.0, 0.1)),
-    (r"pelvis_tilt", Habit(0.0, 10.0, 3.0)),
+    (r"pelvis_tilt", Habit(0.0, 5.0, 3.0)),
     (r"pelvis_list", Habit(0.0, 4.0, 4.0)),
     (r"pelvis_rotation", Habit(0.0, 10.0, 5.0)),
     (r"hip_flexion_[lr]|knee_angle_[lr]|ankle_angle_[lr]", Habit(0.0, 25.0, 25.0)),
     (r"hip_adduction_[lr]", Habit(0.0, 6.0, 6.0)),
     (r"hip_rotation_[lr]", Habit(0.0, 8.0, 4.0)),
     (r"subtalar_angle_[lr]", Habit(0.0, 8.0, 5.0)),
-    (r"(L5_S1_Flex_Ext|lumbar_extension)", Habit(0.0, 2.0, 0.5)),
+    (r"(L5_S1_Flex_Ext|lumbar_extension)", Habit(0.0, 5.0, 0.5)),
     (r"(L5_S1_Lat_Bending|lumbar_bending|L5_S1_axial_rotation|lumbar_rotation)", Habit(0.0, 3.0, 2.0)),
     (r"neck_flexion", Habit(0.0, 20.0, 2.0)),
     (r"arm_flex_[lr]", Habit(0.0, 25.0, 25.0)),

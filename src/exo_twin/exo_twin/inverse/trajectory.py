@@ -12,6 +12,7 @@ standard deviation.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,9 @@ STEP_MOST = 0.6  # rad or m; a longer step is shortened, for it leaves the regio
 OUTLIER_SD = 4.0  # a sample further off than this in any direction is dropped
 OUTLIER_PASSES = 2
 LIMIT_SD = np.deg2rad(1.0)  # how softly a coordinate's range holds
+LEVEL_SD = 0.006  # m; how level a sole is in mid-stance: 2 degrees
+LEVEL_GATE = 0.045  # m; a sole found steeper than 14 degrees (three SD of keypoints) does not stand flat
+UPPER_LESS_LOWER = np.array([1.0, -1.0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +52,14 @@ class KeypointNoise:
     drift_share : of the variance; the rest is white.
     drift_time : s, correlation time of the drift.
     shift_sd : m per axis, constant misplacement of a keypoint on its segment.
+    floor : m; a covariance below it is not believed, for a body is not a linkage of rigid segments.
     """
 
     sd: float = 0.02
     drift_share: float = 0.7
     drift_time: float = 0.5
     shift_sd: float = 0.009
+    floor: float = 0.005
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +70,20 @@ class Segment:
     bodies: tuple[str, ...]
     mean: float
     sd: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Level:
+    """Two points of the model that are at the same height at some times, e.g. the ends of a sole on the floor.
+
+    Attributes
+    ----------
+    ends : names of two markers of the tree; they need not be measured.
+    during : (n,) at which of the markers' times.
+    """
+
+    ends: tuple[str, str]
+    during: NDArray[np.bool_]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +100,7 @@ class Trajectory:
     markers : names of the used markers.
     residual : (n, k, 3) m, measured less modelled; NaN where missing or dropped.
     dropped : share of the samples left out as outliers.
+    not_level : which of the levels given the motion contradicts; they were not used.
     """
 
     time: FloatArray
@@ -92,6 +113,7 @@ class Trajectory:
     markers: tuple[str, ...]
     residual: FloatArray
     dropped: float
+    not_level: tuple[Level, ...]
 
     def coordinate(self, name: str) -> FloatArray:
         """One coordinate over time, (n,) rad or m."""
@@ -129,6 +151,7 @@ def fit_trajectory(
     planar: bool = False,
     held: tuple[str, ...] = (),
     phase: FloatArray | None = None,
+    levels: Sequence[Level] = (),
 ) -> Trajectory:
     """The most probable motion behind keypoints or markers.
 
@@ -141,6 +164,7 @@ def fit_trajectory(
     planar : depth (z) carries no information; coordinates that leave the sagittal plane belong into `held`.
     held : coordinates that stay at their default.
     phase : (n,) gait phase in strides, unwrapped, where known.
+    levels : points known to be at one height at some times; what the markers contradict is not used.
 
     Raises
     ------
@@ -157,18 +181,23 @@ def fit_trajectory(
             "check the names of the keypoints and film the whole body"
         )
     columns = [markers.names.index(name) for name in used]
-    tree = tree.select(used)
-    time, measured, count = _averaged(markers.time, markers.position[:, columns])
+    extra = sorted({end for level in levels for end in level.ends} - set(used))
+    tree = tree.select([*used, *extra])
+    position = np.full((len(markers.time), len(tree.markers), 3), np.nan)
+    position[:, : len(used)] = markers.position[:, columns]
+    time, measured, count = _averaged(markers.time, position)
     if planar:
         measured[..., 2] = np.where(np.isfinite(measured[..., 0]), 0.0, np.nan)
-    fit = _Fit(tree, time, measured, count, segments, noise, _directions(covariance, columns, noise, planar), held)
+    axes, sd = _directions(covariance, columns, noise, planar, len(extra))
+    fit = _Fit(tree, time, measured, count, segments, noise, (axes, sd), held)
     fit.use_basis(markers.time, _phases(time, markers.time, phase))
+    fit.use_levels(markers.time, levels)
     unknowns = fit.start()
     for _ in range(OUTLIER_PASSES + 1):
         unknowns, covariance_of = fit.solve(unknowns)
         if not fit.drop_outliers(unknowns):
             break
-    return fit.result(unknowns, covariance_of, markers.time, markers.position[:, columns])
+    return fit.result(unknowns, covariance_of, markers.time, position, len(used))
 
 
 class _Fit:
@@ -243,6 +272,15 @@ class _Fit:
         scale = np.exp(self.groups @ unknowns.log_scale)
         return pose(self.tree, self.q(unknowns, self.basis if basis is None else basis), scale, unknowns.shift)
 
+    def use_levels(self, at: FloatArray, levels: Sequence[Level]) -> None:
+        self.levels = []
+        for level in levels:
+            rows = np.flatnonzero(np.interp(self.time, at, level.during.astype(float)) > 0.5)
+            if len(rows):
+                ends = [self.tree.markers.index(end) for end in level.ends]
+                self.levels.append((level, ends, rows))
+        self.not_level: list[Level] = []
+
     # ------------------------------------------------------------ solving
 
     def solve(self, unknowns: _Unknowns) -> tuple[_Unknowns, FloatArray]:
@@ -251,6 +289,8 @@ class _Fit:
         for inflation in self.inflations:
             # The person's measures are found last: a wrong posture would bend them.
             self.rigid = inflation > 1.0
+            if not self.rigid:
+                self._drop_false_levels(unknowns)
             cost = self._cost(unknowns, whiteners, inflation)
             for _ in range(ROUNDS):
                 normal, right = self._normal(unknowns, whiteners, inflation)
@@ -267,6 +307,8 @@ class _Fit:
                     share /= 2.0
                 if share * largest < (STEP_DONE if inflation == 1.0 else ROUGH_STEP):
                     break
+            if inflation > 1.0 and self.drop_outliers(unknowns, inflation):
+                whiteners = [self._whitener(k) for k in range(len(self.tree.markers))]
         self.inflations = (1.0,)
         return unknowns, cho_solve(cho_factor(normal), np.eye(len(normal)))
 
@@ -274,13 +316,17 @@ class _Fit:
         self, unknowns: _Unknowns, whiteners: list[tuple[NDArray[np.int64], FloatArray]], inflation: float
     ) -> float:
         """Half of minus twice the log posterior, but for a constant."""
-        residual = self.measured - self.posed(unknowns).position
+        posed = self.posed(unknowns)
+        residual = self.measured - posed.position
         total = 0.0
         for k, (rows, factor) in enumerate(whiteners):
             seen = np.isfinite(self.sd[k])
             along = residual[rows, k] @ self.axes[k][seen].T / (self.sd[k][seen] * inflation)
             total += float((solve_triangular(factor, along, lower=True, check_finite=False) ** 2).sum())
         total += float((((self.prior_mean - unknowns.vector) / self.prior_sd) ** 2).sum())
+        if not self.rigid:
+            for _, ends, rows in self.levels:
+                total += float(((posed.position[rows][:, ends, 1] @ UPPER_LESS_LOWER / LEVEL_SD) ** 2).mean())
         q = self.q(unknowns, self.basis)[:, self.limited]
         beyond = np.clip(q, self.tree.lower[self.limited], self.tree.upper[self.limited]) - q
         return total + float(((beyond / LIMIT_SD) ** 2).sum())
@@ -344,7 +390,33 @@ class _Fit:
         if self.rigid:
             normal[np.arange(a, size), np.arange(a, size)] += RIGID / self.prior_sd[a:] ** 2
         self._add_limits(unknowns, normal, right)
+        if not self.rigid:
+            self._add_levels(posed, by_segment, normal, right)
         return normal, right
+
+    def _add_levels(self, posed: Posed, by_segment: FloatArray, normal: FloatArray, right: FloatArray) -> None:
+        """Each level counts as one observation, for what is wrong with it is wrong all the time."""
+        r, a = self.basis.shape[1], self.mix_sd.size
+        for _, ends, rows in self.levels:
+            weight = 1.0 / (LEVEL_SD * np.sqrt(len(rows)))
+            moving = np.union1d(*(self.moving[k] for k in ends))
+            columns = np.array(self.free)[moving]
+            by_q = np.tensordot(posed.by_coordinate[rows][:, ends, 1][:, :, columns], UPPER_LESS_LOWER, (1, 0))
+            part = [
+                (by_q[:, :, None] * self.basis[rows][:, None, :]).reshape(len(rows), -1),
+                np.tensordot(by_segment[rows][:, ends, 1], UPPER_LESS_LOWER, (1, 0)),
+            ]
+            index = [(moving[:, None] * r + np.arange(r)).ravel(), a + np.arange(len(self.segments))]
+            jacobian, at = weight * np.hstack(part), np.concatenate(index)
+            height = posed.position[rows][:, ends, 1] @ UPPER_LESS_LOWER
+            normal[np.ix_(at, at)] += jacobian.T @ jacobian
+            right[at] -= jacobian.T @ (weight * height)
+
+    def _drop_false_levels(self, unknowns: _Unknowns) -> None:
+        posed = self.posed(unknowns)
+        heights = [float((posed.position[rows][:, ends, 1] @ UPPER_LESS_LOWER).mean()) for _, ends, rows in self.levels]
+        self.not_level += [lv[0] for lv, h in zip(self.levels, heights, strict=True) if abs(h) > LEVEL_GATE]
+        self.levels = [lv for lv, h in zip(self.levels, heights, strict=True) if abs(h) <= LEVEL_GATE]
 
     def _add_limits(self, unknowns: _Unknowns, normal: FloatArray, right: FloatArray) -> None:
         """A coordinate outside its range is pulled back to it, softly."""
@@ -360,15 +432,16 @@ class _Fit:
                 normal[j * r : (j + 1) * r, j * r : (j + 1) * r] += part.T @ part
                 right[j * r : (j + 1) * r] += part.T @ (beyond[rows] / LIMIT_SD)
 
-    def drop_outliers(self, unknowns: _Unknowns) -> bool:
+    def drop_outliers(self, unknowns: _Unknowns, inflation: float = 1.0) -> bool:
         """Leave out samples that are far from the motion; True if there were any."""
         residual = self.measured - self.posed(unknowns).position
         along = np.abs(np.einsum("kai,nki->nka", self.axes, residual)) / self.sd
-        wild = self.available & (np.where(np.isfinite(self.sd), along, 0.0) > OUTLIER_SD).any(axis=2)
+        wild = self.available & (np.where(np.isfinite(self.sd), along, 0.0) > OUTLIER_SD * inflation).any(axis=2)
         self.available &= ~wild
         return bool(wild.any())
 
-    def result(self, unknowns: _Unknowns, covariance: FloatArray, time: FloatArray, position: FloatArray) -> Trajectory:
+    def result(self, unknowns: _Unknowns, covariance: FloatArray, time: FloatArray, position: FloatArray, used: int
+    ) -> Trajectory:
         posed = self.posed(unknowns, self.basis_at)
         q = self.q(unknowns, self.basis_at)
         r, a = self.basis.shape[1], self.mix_sd.size
@@ -386,10 +459,11 @@ class _Fit:
             q_sd,
             dict(zip(names, map(float, factors), strict=True)),
             dict(zip(names, map(float, factors_sd), strict=True)),
-            unknowns.shift,
-            self.tree.markers,
-            position - posed.position,
+            unknowns.shift[:used],
+            self.tree.markers[:used],
+            (position - posed.position)[:, :used],
             1.0 - float(self.available.sum()) / self.total,
+            tuple(self.not_level),
         )
 
 
@@ -408,16 +482,17 @@ def _averaged(time: FloatArray, position: FloatArray) -> tuple[FloatArray, Float
 
 
 def _directions(
-    covariance: FloatArray | None, columns: list[int], noise: KeypointNoise, planar: bool
+    covariance: FloatArray | None, columns: list[int], noise: KeypointNoise, planar: bool, unmeasured: int
 ) -> tuple[FloatArray, FloatArray]:
     """Uncorrelated directions (k, 3, 3; rows) of every marker's noise, and its SD (k, 3) along them, m."""
-    if planar or covariance is None:
-        sd = np.full((len(columns), 3), noise.sd)
-        if planar:
-            sd[:, 2] = np.inf
-        return np.tile(np.eye(3), (len(columns), 1, 1)), sd
-    variance, vectors = np.linalg.eigh(covariance[columns])
-    return vectors.transpose(0, 2, 1), np.sqrt(variance)
+    axes, sd = np.tile(np.eye(3), (len(columns), 1, 1)), np.full((len(columns), 3), noise.sd)
+    if planar:
+        sd[:, 2] = np.inf
+    elif covariance is not None:
+        variance, vectors = np.linalg.eigh(covariance[columns])
+        axes, sd = vectors.transpose(0, 2, 1), np.maximum(np.sqrt(variance), noise.floor)
+    rest = np.tile(np.eye(3), (unmeasured, 1, 1))
+    return np.concatenate([axes, rest]), np.concatenate([sd, np.ones((unmeasured, 3))])
 
 
 def _phases(time: FloatArray, at: FloatArray, phase: FloatArray | None) -> tuple[FloatArray, FloatArray] | None:
