@@ -16,6 +16,7 @@ from exo_common.errors import ExoError
 
 FloatArray = NDArray[np.float64]
 
+MIN_DURATION_S = 0.5  # in less, neither people nor outliers can be told by their motion
 PADDING_PX = 16  # encoders round a picture's size up to such blocks
 
 
@@ -55,7 +56,7 @@ def match(detections: Sequence[Detections], cameras: Sequence[Camera]) -> tuple[
 
     Raises
     ------
-    ExoError : if a recording has no calibration or another picture size, or fewer than two cameras see somebody.
+    ExoError : if a recording has no calibration or another picture size, is too short, or fewer than two cameras see somebody.
     """
     by_name = {d.camera: d for d in detections}
     strangers = sorted(set(by_name) - {camera.name for camera in cameras})
@@ -77,6 +78,12 @@ def match(detections: Sequence[Detections], cameras: Sequence[Camera]) -> tuple[
             f"only {len(kept)} of {len(cameras)} calibrated cameras sees somebody; two are needed: "
             "add a recording, or use the pipeline for one camera"
         )
+    for detections, camera in kept:
+        if len(detections.time) < 2 or np.ptp(detections.time) < MIN_DURATION_S:
+            raise ExoError(
+                f"the recording of {camera.name} holds only {len(detections.time)} frames; record at least "
+                f"{MIN_DURATION_S:g} s, and several strides to be useful"
+            )
     return Recording(tuple(d for d, _ in kept), tuple(c for _, c in kept), None), warnings
 
 

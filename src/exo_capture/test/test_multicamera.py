@@ -126,6 +126,11 @@ def test_one_camera_is_too_few() -> None:
         reconstruct(_filmed()[:1], CAMERAS)
 
 
+def test_five_frames_are_refused() -> None:
+    with pytest.raises(ExoError, match="cam01 holds only 5 frames"):
+        reconstruct(film(WALK[:5], TIME[:5], CAMERAS, NO_NOISE, seed=0), CAMERAS)
+
+
 def test_recordings_without_calibration_are_refused() -> None:
     with pytest.raises(ExoError, match="no calibration for cam04"):
         reconstruct(_filmed(), CAMERAS[:3])
