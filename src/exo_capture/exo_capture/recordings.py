@@ -56,7 +56,8 @@ def match(detections: Sequence[Detections], cameras: Sequence[Camera]) -> tuple[
 
     Raises
     ------
-    ExoError : if a recording has no calibration or another picture size, is too short, or fewer than two cameras see somebody.
+    ExoError : if a recording has no calibration or another picture size or is too short, or fewer than two cameras
+        see somebody.
     """
     by_name = {d.camera: d for d in detections}
     strangers = sorted(set(by_name) - {camera.name for camera in cameras})
@@ -67,21 +68,21 @@ def match(detections: Sequence[Detections], cameras: Sequence[Camera]) -> tuple[
         )
     warnings, kept = [], []
     for camera in cameras:
-        found = by_name.get(camera.name)
-        if found is None or not len(found.frame):
-            what = "has no recording" if found is None else "sees nobody"
+        seen = by_name.get(camera.name)
+        if seen is None or not len(seen.frame):
+            what = "has no recording" if seen is None else "sees nobody"
             warnings.append(f"{camera.name} {what}; the others go on without it")
         else:
-            kept.append((_in_calibrated_pixels(found, camera), camera))
+            kept.append((_in_calibrated_pixels(seen, camera), camera))
     if len(kept) < 2:
         raise ExoError(
             f"only {len(kept)} of {len(cameras)} calibrated cameras sees somebody; two are needed: "
             "add a recording, or use the pipeline for one camera"
         )
-    for detections, camera in kept:
-        if len(detections.time) < 2 or np.ptp(detections.time) < MIN_DURATION_S:
+    for found, camera in kept:
+        if len(found.time) < 2 or np.ptp(found.time) < MIN_DURATION_S:
             raise ExoError(
-                f"the recording of {camera.name} holds only {len(detections.time)} frames; record at least "
+                f"the recording of {camera.name} holds only {len(found.time)} frames; record at least "
                 f"{MIN_DURATION_S:g} s, and several strides to be useful"
             )
     return Recording(tuple(d for d, _ in kept), tuple(c for _, c in kept), None), warnings
