@@ -34,6 +34,7 @@ from exo_common.opensim_files import Markers
 
 HEIGHT_M = (1.0, 2.3)
 MAX_BREAK_S = 0.2  # a longer absence ends the usable window
+LEAVING = 0.2  # of the body height: with the hips nearer to the edge, half of a step lies outside
 BORDER = 0.02  # of the body height: a joint this near the edge of the picture is half outside
 MIN_STRIDES = 2
 EVEN_FRAMES = 0.25  # frames this near to an even beat, in frame intervals, are taken as even
@@ -110,13 +111,13 @@ def reconstruct_sagittal(
     """
     check_height(height)
     body_px = apparent_height(landmarks[:, :, :2])
-    inside = _inside(landmarks, size, BORDER * body_px)
+    inside = _inside(landmarks, size, body_px, BORDER)
     window = _usable_window(inside, time)
+    made_up = ~_inside(landmarks, size, body_px)[window]
     time, body_px = time[window], body_px[window]
     rate_hz = float((len(time) - 1) / (time[-1] - time[0]))
-    # What an estimator makes up outside the picture is not measured.
     seen = landmarks[window].copy()
-    seen[~inside[window], :2] = np.nan
+    seen[made_up, :2] = np.nan
     repaired, repair = repair_legs(seen[:, :, :2], body_px, rate_hz)
     flat, added = fill_gaps(repaired.reshape(len(seen), -1), rate_hz)
     filled, interpolated = flat.reshape(repaired.shape), added.reshape(repaired.shape)[:, :, 0]
@@ -144,13 +145,20 @@ def reconstruct_sagittal(
     return SagittalReconstruction(markers, raw, turned(steady, -roll), window, events, quality, view)
 
 
-def _inside(landmarks: NDArray[np.float64], size: tuple[int, int], margin_px: NDArray[np.float64]) -> BoolArray:
-    """Landmarks (n, 33) that lie in the picture, clear of its edge; slots that no frame knows count as inside."""
-    x, y, margin = landmarks[:, :, 0], landmarks[:, :, 1], margin_px[:, None]
+def _inside(
+    landmarks: NDArray[np.float64], size: tuple[int, int], body_px: NDArray[np.float64], border: float = 0.0
+) -> BoolArray:
+    """Landmarks (n, 33) that lie in the picture, clear of its edge by `border` body heights; slots that no frame knows
+    count as inside.
+
+    None does while the walker is so far out that an estimator would squeeze the body into what is left of it.
+    """
+    x, y, margin = landmarks[:, :, 0], landmarks[:, :, 1], border * body_px[:, None]
     unknown = ~np.isfinite(x).any(axis=0)
-    return np.asarray(
-        unknown | ((x > margin) & (x < size[0] - margin) & (y > margin) & (y < size[1] - margin)), dtype=bool
-    )
+    inside = unknown | ((x > margin) & (x < size[0] - margin) & (y > margin) & (y < size[1] - margin))
+    hip = x[:, HIPS].mean(axis=1)
+    leaving = (hip < LEAVING * body_px) | (hip > size[0] - LEAVING * body_px)
+    return np.asarray(inside & ~leaving[:, None], dtype=bool)
 
 
 def _usable_window(inside: BoolArray, time: NDArray[np.float64]) -> slice:
