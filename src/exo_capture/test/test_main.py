@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 
 from exo_capture import __main__ as command
+from exo_capture.cameras import Camera
 from exo_capture.monocular import Capture, Pixels
 from exo_capture.people import Candidates
 from exo_capture.sagittal_reconstruction import reconstruct_sagittal
+from exo_common.errors import ExoError
 from exo_common.opensim_files import read_trc
 
 STATURE, RATE_HZ = 1.70, 30.0
@@ -58,3 +60,35 @@ def test_help_teaches_how_to_film(capsys):
         command.main(["--help"])
     said = capsys.readouterr().out
     assert "tripod" in said and "--person" in said and "m" in said
+
+
+@pytest.mark.parametrize(
+    "arguments, cure",
+    [
+        (["a.mp4", "b.mp4", "--height", "1.7"], "--calibration"),
+        (["a.mp4"], "--height"),
+        (["a.mp4", "--calibration", "calib.toml"], "two or more videos"),
+        (["one/a.mp4", "two/a.mp4", "--calibration", "calib.toml"], "different names"),
+    ],
+)
+def test_what_is_missing_is_said(captured, tmp_path, capsys, arguments, cure):
+    assert command.main([*arguments, "--out", str(tmp_path)]) == 2
+    assert cure in capsys.readouterr().err
+
+
+def test_several_cameras_by_their_names(captured, tmp_path, monkeypatch, capsys):
+    asked = {}
+
+    def capture(videos, cameras, model, **options):
+        asked.update(videos=videos, cameras=[camera.name for camera in cameras], **options)
+        raise ExoError("stop here; that is enough")
+
+    monkeypatch.setattr(command, "capture_multicamera", capture)
+    straight = {"matrix": np.eye(3), "distortion": np.zeros(5), "rotation": np.eye(3), "translation": np.zeros(3)}
+    cameras = [Camera(name, (640, 480), **straight) for name in ("back", "left", "spare")]
+    monkeypatch.setattr(command, "read_calibration", lambda path: cameras)
+    videos = [str(tmp_path / "left.mp4"), str(tmp_path / "back.mp4")]
+    options = ["--calibration", "calib.toml", "--person", "1", "--out", str(tmp_path)]
+    assert command.main([*videos, *options]) == 2
+    assert {name: path.stem for name, path in asked["videos"].items()} == {"left": "left", "back": "back"}
+    assert asked["person"] == 0 and "stop here" in capsys.readouterr().err
