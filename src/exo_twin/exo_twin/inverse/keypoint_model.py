@@ -52,11 +52,11 @@ SEGMENTS = (
 )
 # Thigh plus shank as a fraction of stature (Drillis & Contini 1966, in Winter 2009).
 LEG_OF_STATURE = 0.245 + 0.246
-# Keypoints tell one trunk line, hips to shoulders, not the pelvis. In walking that line leans forward by about
-# 4 degrees (Thorstensson et al. 1984, Acta Physiol Scand 121:13: 2-6) and the pelvis stands near its anatomical
-# position, in which the model's coordinates are zero; so much flexion of the spine, held, joins the two. Between
-# people the pelvis differs by 5-6 degrees from what the trunk line says, which no keypoint shows.
-TRUNK_LEAN_RAD = np.deg2rad(4.0)
+# Keypoints tell one trunk line, hips to shoulders, not the pelvis. In walking adults that line leans forward by 2-3
+# degrees (2.7 +- 2.2 in the 13 marker recordings of benchmarks/real_gait.py), while the pelvis stands near its
+# anatomical position, in which the model's coordinates are zero; so much flexion of the spine, held, joins the two.
+# Between people the pelvis differs by 5-6 degrees from what the trunk line says, which no keypoint shows.
+TRUNK_LEAN_RAD = np.deg2rad(2.5)
 PELVIS_SD_RAD = np.deg2rad(5.5)
 LUMBAR = ("L5_S1_Flex_Ext", "lumbar_extension")
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exo_common.errors import ExoError
+from exo_capture.filtering import fill_gaps, smooth
 from exo_common.frames import LEG_COORDINATES, SIDES
 from exo_common.opensim_files import Markers
 from exo_twin.inverse.keypoint_model import PELVIS_SD_RAD, KeypointModel
@@ -25,13 +26,13 @@ SAGITTAL_COORDINATES = (
     "pelvis_ty",
     *(f"{name}_{side}" for name in ("arm_flex", "elbow_flex") for side in ("l", "r")),
 )
-# The middle of stance, as shares of it: the heel has come down by a third and rises after two thirds (Perry 1992).
-FLAT = (0.25, 0.55)
+# A sole lies on the floor while heel and toe both rest, m/s; in swing they pass 2 m/s. Pose estimators' jitter,
+# low-passed, stays below it. Shorter rests are turning points of the swing.
+RESTING_M_S, SHORTEST_REST_S = 0.5, 0.1
 # A keypoint of one camera errs by this share of stature on each axis: 8 px of drift and 5 px of jitter on a
 # person 640 px tall. Cameras that are calibrated tell their own.
 KEYPOINT_SD_OF_STATURE = 0.015
-NOT_FLAT = "the {} foot is never flat on the floor in mid-stance; its ankle angle rests on the keypoints alone"
-BOUNDED_S = 12.0  # a longer recording is solved in parts of this length
+NOT_FLAT = "the {} foot does not stand flat on the floor; its ankle angle rests on the keypoints alone"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +89,7 @@ def solve_keypoints(
         planar,
         tuple(held),
         _phase(strides, keypoints.time),
-        [level for side in SIDES if (level := _flat_foot(strides, side, keypoints.time)) is not None],
+        [level for side in SIDES if (level := _flat_foot(keypoints, side, planar)) is not None],
     )
     sign = {name: model.knee_sign if name.startswith("knee") else 1.0 for name in LEG_COORDINATES}
     # What the pelvis does apart from the trunk line is not seen: it belongs into the hips' uncertainty.
@@ -112,12 +113,21 @@ def _phase(strides: Sequence[Mapping[str, Any]], time: FloatArray) -> FloatArray
     return np.asarray(time / float(np.median([stride["end"] - stride["start"] for stride in strides])))
 
 
-def _flat_foot(strides: Sequence[Mapping[str, Any]], side: str, time: FloatArray) -> Level | None:
-    """The sole on the floor in the middle of this leg's stances."""
-    during = np.zeros(len(time), dtype=bool)
-    for stride in strides:
-        if stride["side"] == side:
-            stance = stride["toe_off"] - stride["start"]
-            during |= (time > stride["start"] + FLAT[0] * stance) & (time < stride["start"] + FLAT[1] * stance)
+def _flat_foot(keypoints: Markers, side: str, planar: bool) -> Level | None:
+    """The sole on the floor while the heel and toe keypoints of this leg rest; None on a treadmill or without feet."""
     s = side.upper()
+    names = [f"{s}Heel", f"{s}BigToe"]
+    if any(name not in keypoints.names for name in names):
+        return None
+    ends = keypoints.position[:, [keypoints.names.index(name) for name in names], : 2 if planar else 3]
+    rate = keypoints.rate_hz
+    filled, _ = fill_gaps(ends.reshape(len(ends), -1), rate)
+    path = smooth(filled, rate).reshape(ends.shape)
+    speed = np.linalg.norm(np.gradient(path, keypoints.time, axis=0), axis=2)
+    resting = np.nan_to_num(speed, nan=np.inf).max(axis=1) < RESTING_M_S
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], resting, [False]]).astype(int)))
+    during = np.zeros(len(resting), dtype=bool)
+    for start, stop in edges.reshape(-1, 2):
+        if stop - start >= SHORTEST_REST_S * rate:
+            during[start:stop] = True
     return Level((f"{s}Ball", f"{s}Sole"), during) if during.any() else None

@@ -37,6 +37,7 @@ STEP_MOST = 0.6  # rad or m; a longer step is shortened, for it leaves the regio
 OUTLIER_SD = 4.0  # a sample further off than this in any direction is dropped
 OUTLIER_PASSES = 2
 LIMIT_SD = np.deg2rad(1.0)  # how softly a coordinate's range holds
+LENGTH_STEP = 0.01  # of a log scale factor, for a derivative
 LEVEL_SD = 0.006  # m; how level a sole is in mid-stance: 2 degrees
 LEVEL_GATE = 0.045  # m; a sole found steeper than 14 degrees (three SD of keypoints) does not stand flat
 UPPER_LESS_LOWER = np.array([1.0, -1.0])
@@ -197,6 +198,8 @@ def fit_trajectory(
         unknowns, covariance_of = fit.solve(unknowns)
         if not fit.drop_outliers(unknowns):
             break
+    fit.marginalise_lengths(unknowns)
+    unknowns, covariance_of = fit.solve(unknowns)
     return fit.result(unknowns, covariance_of, markers.time, position, len(used))
 
 
@@ -228,6 +231,7 @@ class _Fit:
         self.limited = [i for i, name in zip(self.free, self.names, strict=True) if not name.startswith("pelvis")]
         self.available = np.isfinite(measured[..., 0])
         self.inflations = INFLATIONS
+        self.length_pull = np.zeros(len(segments))
         self.total = int(self.available.sum())
 
     # ------------------------------------------------------------ unknowns
@@ -327,9 +331,32 @@ class _Fit:
         if not self.rigid:
             for _, ends, rows in self.levels:
                 total += float(((posed.position[rows][:, ends, 1] @ UPPER_LESS_LOWER / LEVEL_SD) ** 2).mean())
+        total -= 2.0 * float(self.length_pull @ unknowns.log_scale)
         q = self.q(unknowns, self.basis)[:, self.limited]
         beyond = np.clip(q, self.tree.lower[self.limited], self.tree.upper[self.limited]) - q
         return total + float(((beyond / LIMIT_SD) ** 2).sum())
+
+    def marginalise_lengths(self, unknowns: _Unknowns) -> None:
+        """Ask for the most probable lengths whatever the motion, not together with the most probable motion.
+
+        Angles that follow the noise make a chain of segments too long: noise can
+        bend a straight knee but not stretch it (Neyman & Scott 1948). Integrating the motion out (Laplace)
+        adds -1/2 log det of its information, whose slope by each length becomes a pull.
+        """
+        whiteners = [self._whitener(k) for k in range(len(self.tree.markers))]
+        a, b = self.mix_sd.size, self.mix_sd.size + len(self.segments)
+        rest = np.r_[0:a, b : len(self.prior_sd)]
+
+        def information(log_scale: FloatArray) -> float:
+            at = _Unknowns(unknowns.mix, log_scale, unknowns.shift)
+            normal, _ = self._normal(at, whiteners, 1.0)
+            return 2.0 * float(np.log(np.diag(np.linalg.cholesky(normal[np.ix_(rest, rest)]))).sum())
+
+        base = information(unknowns.log_scale)
+        for g in range(len(self.segments)):
+            step = np.zeros(len(self.segments))
+            step[g] = LENGTH_STEP
+            self.length_pull[g] = -0.5 * (information(unknowns.log_scale + step) - base) / LENGTH_STEP
 
     def _whitener(self, k: int) -> tuple[NDArray[np.int64], FloatArray]:
         """Frames in which marker k is there, and the Cholesky factor of its unit-variance noise over them."""
@@ -387,6 +414,7 @@ class _Fit:
         precision = 1.0 / self.prior_sd**2
         normal[np.diag_indices(size)] += precision
         right += precision * (self.prior_mean - unknowns.vector)
+        right[a : a + len(self.segments)] += self.length_pull
         if self.rigid:
             normal[np.arange(a, size), np.arange(a, size)] += RIGID / self.prior_sd[a:] ** 2
         self._add_limits(unknowns, normal, right)
