@@ -77,7 +77,7 @@ class Workspace:
                 "weights",
                 ["src/exo_capture/exo_capture/weights.py"],
                 lambda: self._fetch_weights(environment),
-                36,
+                77,
             )
         return environment
 
@@ -179,7 +179,8 @@ class Workspace:
 
     def _fetch_weights(self, environment: dict[str, str]) -> None:
         folder = os.path.join(self.home, "weights")
-        self._call([self.python, "-m", "exo_capture.weights", folder], "weights", environment)
+        command = [self.python, "-m", "exo_capture.weights"]
+        self._call([*command, folder, "full", "--if-possible", "lite", "--if-possible", "heavy"], "weights", environment)
 
     # ---------------------------------------------------------- environment
 

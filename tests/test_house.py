@@ -30,6 +30,7 @@ FLOORS = {
     "exo_common": {"exo_interfaces"},
 }
 LIVE_NODES = (
+    "exo_capture.nodes.capture",
     "exo_emg.nodes.emg_processor",
     "exo_twin.nodes.estimator",
     "exo_controller.nodes.policy",

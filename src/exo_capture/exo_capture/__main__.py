@@ -67,10 +67,8 @@ def _capture(asked: argparse.Namespace, report: Callable[[float, str], None]) ->
         raise ExoError("a calibration needs two or more videos with different names; name each after its camera")
     cameras = cameras_for(videos, read_calibration(asked.calibration))
     videos = {camera.name: video for camera, video in zip(cameras, videos.values(), strict=True)}
-    # People are counted from 1 here, as people do.
-    chosen = None if person is None else person - 1
     return capture_multicamera(
-        videos, cameras, model, start_s=asked.start, end_s=asked.end, person=chosen, progress=report
+        videos, cameras, model, start_s=asked.start, end_s=asked.end, person=person, progress=report
     )
 
 
@@ -86,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--calibration", type=Path, metavar="FILE", help="of several cameras: .toml or .qca.txt")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the results go")
     parser.add_argument(
-        "--person", type=int, metavar="N", help="which walker, if several walk: 1 is the first to appear"
+        "--person", type=int, metavar="N", help="which walker, if several walk: 1 is the first to appear (one camera) or the one seen most"
     )
     parser.add_argument("--start", type=float, default=0.0, metavar="S", help="use the video from here on, s")
     parser.add_argument("--end", type=float, default=float("inf"), metavar="S", help="use the video up to here, s")

@@ -2,8 +2,6 @@
 
 Within a view a track follows a person by the place of all keypoints; across views
 two tracks belong together if the keypoints triangulated from both fall back on both.
-Then each person's points in the room decide, frame by frame, which candidate of each
-view is theirs: this mends tracks that jumped from one person to another.
 """
 
 from __future__ import annotations
@@ -132,12 +130,12 @@ def find_people(
 
 
 def choose_person(people: Sequence[Person], travel_m: Sequence[float], person: int | None) -> tuple[int, bool]:
-    """Index of the wearer, and whether somebody else is about as likely.
+    """Index into `people` of the wearer, and whether somebody else is about as likely.
 
     Parameters
     ----------
     travel_m : how far each of the people moves through the room; NaN where unknown.
-    person : the caller's choice, an index into `people`; None chooses who is seen most and moves.
+    person : the caller's choice, 1 for the one seen most; None chooses who is seen most and moves.
 
     Raises
     ------
@@ -146,9 +144,9 @@ def choose_person(people: Sequence[Person], travel_m: Sequence[float], person: i
     if not people:
         raise ExoError("nobody is seen by two cameras at once; check that the cameras film the same place and time")
     if person is not None:
-        if not 0 <= person < len(people):
-            raise ExoError(f"there is no person {person}; the recording shows {len(people)}, counted from 0")
-        return person, False
+        if not 1 <= person <= len(people):
+            raise ExoError(f"there is no person {person}; the recording shows {len(people)}, choose 1 to {len(people)}")
+        return person - 1, False
     moves = np.minimum(np.nan_to_num(np.asarray(travel_m)), FULL_TRAVEL_M) / FULL_TRAVEL_M
     score = np.array([p.pictures for p in people]) * (1.0 + moves)
     order = np.argsort(-score)

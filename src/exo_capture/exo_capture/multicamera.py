@@ -124,7 +124,7 @@ def reconstruct(
     cameras : calibrated; one without detections is only missed.
     synchronise : find the offsets between the cameras' clocks; otherwise their times are taken as they are,
         unless they contradict each other and an offset explains it.
-    person : which of several people, counted from 0 with the one seen most first; None chooses.
+    person : which of several people, 1 for the one seen most; None chooses.
     up : the room's vertical in the calibration's frame, if known.
 
     Raises
@@ -253,8 +253,8 @@ def _find_wearer(recording: Recording, synchronise: bool, person: int | None) ->
     index, rival = choose_person(people, travel, person)
     if rival:
         warnings.append(
-            f"{len(people)} people are seen about equally well and number {index} was taken; "
-            "choose the wearer by number, or film the wearer alone"
+            f"{len(people)} people are seen about equally well and person {index + 1} was taken; "
+            "choose the wearer by that number (--person N, or person: N in session.yaml), or film the wearer alone"
         )
     time = _common_times(recording, people[index])
     observations = _observations(recording, people[index], time)

@@ -116,7 +116,7 @@ def choose_walker(tracks: list[Track], rate_hz: float, person: int | None = None
     if any(walk is not furthest and walk.travel > RIVAL_SHARE * furthest.travel for walk in walkers):
         raise ExoError(
             f"{_count(len(walkers), 'person', 'people')} walk across the picture and any could be the wearer; choose "
-            f"by --person, or by start and end of the walk ({listed})"
+            f"by --person N, by person: N in session.yaml, or by start and end of the walk ({listed})"
         )
     return furthest
 

@@ -91,4 +91,4 @@ def test_several_cameras_by_their_names(captured, tmp_path, monkeypatch, capsys)
     options = ["--calibration", "calib.toml", "--person", "1", "--out", str(tmp_path)]
     assert command.main([*videos, *options]) == 2
     assert {name: path.stem for name, path in asked["videos"].items()} == {"left": "left", "back": "back"}
-    assert asked["person"] == 0 and "stop here" in capsys.readouterr().err
+    assert asked["person"] == 1 and "stop here" in capsys.readouterr().err
