@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from exo_capture.filtering import smooth
+from exo_capture.filtering import smooth_markers
 from exo_capture.gait_events import find_events
 from exo_capture.marker_files import ForcePlate, read_recording
 from exo_capture.marker_frame import to_opensim
@@ -47,7 +47,7 @@ def _figures(name: str, trials: list[tuple[Markers, Contacts]]) -> dict[str, flo
     for method, landing in (("ours", True), ("zeni", False)):
         errors: Errors = {"strike": [], "off": []}
         for markers, contacts in trials:
-            events = find_events(_smoothed(markers), landing)
+            events = find_events(smooth_markers(markers), landing)
             for side in SIDES:
                 for kind, found, truth in zip(
                     errors, (events.heel_strikes[side], events.toe_offs[side]), contacts[side], strict=True
@@ -98,11 +98,6 @@ def _nearest_foot(keypoints: Markers, plate: ForcePlate, time: NDArray[np.float6
     frame = int(np.searchsorted(keypoints.time, when))
     ankles = {side: keypoints.position[frame, keypoints.names.index(f"{side.upper()}Ankle")] for side in SIDES}
     return min(SIDES, key=lambda side: float(np.linalg.norm((ankles[side] - place)[[0, 2]])))
-
-
-def _smoothed(markers: Markers) -> Markers:
-    flat = smooth(markers.position.reshape(len(markers.time), -1), markers.rate_hz)
-    return Markers(markers.time, markers.names, flat.reshape(markers.position.shape))
 
 
 def _differences(found: NDArray[np.float64], truth: list[float], time: NDArray[np.float64]) -> list[float]:

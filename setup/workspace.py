@@ -179,8 +179,8 @@ class Workspace:
 
     def _fetch_weights(self, environment: dict[str, str]) -> None:
         folder = os.path.join(self.home, "weights")
-        command = [self.python, "-m", "exo_capture.weights"]
-        self._call([*command, folder, "full", "--if-possible", "lite", "--if-possible", "heavy"], "weights", environment)
+        wanted = ["full", "--if-possible", "lite", "--if-possible", "heavy"]
+        self._call([self.python, "-m", "exo_capture.weights", folder, *wanted], "weights", environment)
 
     # ---------------------------------------------------------- environment
 

@@ -43,7 +43,8 @@ def run(folder: Path, seconds: float) -> dict[str, Any]:
         recording = analyse(live.bag)
         twin = Twin.load(person.twin)
         losses = json.loads((live.bag / SUMMARY_FILE).read_text(encoding="utf-8"))
-        pictures = [picture for _, picture in annotated_frames(person.capture, PICTURES)]
+        video = person.capture.video
+        pictures = [picture for _, picture in annotated_frames(video, PICTURES)] if video else []
     rom = twin.gait.rom_deg
     result = {
         "strides_found": len(twin.gait.strides),

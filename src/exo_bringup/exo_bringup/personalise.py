@@ -7,11 +7,9 @@ import shutil
 from pathlib import Path
 
 from exo_bringup.progress import Stages
-from exo_capture.monocular import Capture, capture_sagittal
-from exo_capture.weights import model_path
+from exo_capture.session_capture import SessionCapture, capture_session, session_inputs
 from exo_common.artefact import read_manifest, writing
 from exo_common.errors import ExoError
-from exo_common.opensim_files import write_trc
 from exo_common.session import FILE, Session
 from exo_controller.build import build_controller
 from exo_twin.inverse.build import build_twin
@@ -21,7 +19,7 @@ from exo_twin.inverse.build import build_twin
 class Personalisation:
     """What came out of a session, all of it inside the session folder."""
 
-    capture: Capture
+    capture: SessionCapture
     keypoints: Path
     twin: Path
     controller: Path
@@ -29,7 +27,7 @@ class Personalisation:
 
 
 def personalise(session: Session, stages: Stages) -> Personalisation:
-    """Run a session through capture, twin and controller.
+    """Run a session of any kind of recording through capture, twin and controller.
 
     Writes `capture/`, `twin/` and `controller/` into the session folder, each
     whole or not at all.
@@ -38,27 +36,18 @@ def personalise(session: Session, stages: Stages) -> Personalisation:
     ------
     ExoError : with the cause and the cure; finished stages are kept.
     """
-    if len(session.cameras) != 1:
-        raise ExoError(
-            f"{session.folder / FILE} lists {len(session.cameras)} cameras; "
-            "list one sagittal camera, several are not supported yet"
-        )
-    camera, wearer = session.cameras[0], session.wearer
-    video = session.video(camera)
-    inputs = {FILE: session.folder / FILE, camera.video: video}
+    wearer, inputs = session.wearer, session_inputs(session)
     warnings: list[str] = []
-    with stages.stage("pose and keypoints from video") as progress:
-        capture = capture_sagittal(
-            video, wearer.height, model_path(), session.walking.start, session.walking.end, progress
-        )
+    with stages.stage(f"pose and keypoints from {session.source.value}") as progress:
+        capture = capture_session(session, progress)
         warnings += capture.quality.warnings
         with writing(session.folder / "capture", "capture", wearer.id, inputs, warnings) as folder:
-            write_trc(folder / "keypoints.trc", capture.markers)
-            capture.quality.save(folder / "quality.yaml")
+            capture.save(folder)
+    capture.require_strides()
     keypoints = session.folder / "capture" / "keypoints.trc"
     with stages.stage("twin: scaling, inverse kinematics, walker") as progress:
         twin = build_twin(
-            capture.markers,
+            capture.raw,
             [dataclasses.asdict(stride) for stride in capture.strides],
             capture.quality.figures,
             wearer,
@@ -66,6 +55,10 @@ def personalise(session: Session, stages: Stages) -> Personalisation:
             inputs | {"keypoints.trc": keypoints},
             warnings,
             lambda text: progress(0.0, text),
+            planar=capture.planar,
+            covariance=capture.covariance,
+            marker_set=capture.marker_set,
+            static=capture.static,
         )
     warnings = list(read_manifest(twin, "twin")["warnings"])
     with stages.stage("controller: assistance profile") as progress:

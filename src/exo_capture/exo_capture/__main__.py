@@ -84,7 +84,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--calibration", type=Path, metavar="FILE", help="of several cameras: .toml or .qca.txt")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the results go")
     parser.add_argument(
-        "--person", type=int, metavar="N", help="which walker, if several walk: 1 is the first to appear (one camera) or the one seen most"
+        "--person",
+        type=int,
+        metavar="N",
+        help="which walker, if several walk: 1 is the first to appear (one camera) or the one seen most",
     )
     parser.add_argument("--start", type=float, default=0.0, metavar="S", help="use the video from here on, s")
     parser.add_argument("--end", type=float, default=float("inf"), metavar="S", help="use the video up to here, s")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
+
+from exo_common.opensim_files import Markers
 
 MAX_GAP_S = 0.25  # half a swing; a longer gap could hide the peak of the knee and stays a gap
 CUTOFF_HZ = 6.0  # usual for walking markers (Winter, Biomechanics and Motor Control of Human Movement)
@@ -59,6 +62,12 @@ def smooth(series: NDArray[np.float64], rate_hz: float, cutoff_hz: float = CUTOF
             if padding > 0:
                 result[stretch, column] = sosfiltfilt(sections, series[stretch, column], padlen=padding)
     return result
+
+
+def smooth_markers(markers: Markers) -> Markers:
+    """Markers low-passed by `smooth`."""
+    flat = smooth(markers.position.reshape(len(markers.time), -1), markers.rate_hz)
+    return dataclasses.replace(markers, position=flat.reshape(markers.position.shape))
 
 
 def stretches(mask: NDArray[np.bool_]) -> list[NDArray[np.int64]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from exo_capture.filtering import fill_gaps, smooth
+from exo_capture.filtering import fill_gaps, smooth_markers
 from exo_capture.gait_events import STANCE_SHARE, STRIDE_S, GaitEvents, Stride, find_events, spatio_temporal
 from exo_capture.marker_files import FootEvent, Recording, Subject, read_recording
 from exo_capture.marker_frame import ON_THE_SPOT, to_opensim, walks
@@ -107,9 +107,7 @@ def capture_markers(walk: Path, static: Path | None = None, marker_set: MarkerSe
         stance = chosen.with_keypoints(standing.markers)
         notes += [f"static: {note}" for note in standing.notes]
     keypoints = chosen.keypoints_of(recording.markers)
-    rate = keypoints.rate_hz
-    smoothed = smooth(keypoints.position.reshape(len(keypoints.time), -1), rate).reshape(keypoints.position.shape)
-    events = find_events(dataclasses.replace(keypoints, position=smoothed))
+    events = find_events(smooth_markers(keypoints))
     said = file_strides(recording.events, keypoints)
     strides = said if all(any(s.side == side for s in said) for side in SIDES) else events.strides
     by_side = {side: sum(stride.side == side for stride in strides) for side in SIDES}

@@ -112,7 +112,7 @@ def capture_sagittal(
     people = detect_clip(clip, model, PEOPLE, progress=lambda share: report(0.5 * share, "looking for people"))
     candidates = Candidates(people.frame + clip.first, people.landmarks)
     walker = choose_walker(find_tracks(candidates, clip.rate_hz), clip.rate_hz, person)
-    path = walker_path(walker, clip)
+    path = walker_path(walker, clip.rate_hz, clip.first, clip.stop)
     body_px = float(np.median(path.height))
     motion = 100.0 * motion_px(background_path(clip, people)) / body_px
     _require_standing_camera(video, motion)
@@ -159,7 +159,8 @@ def _follow(clip: Clip, path: Path2D, model: Path, report: Progress) -> NDArray[
     )
     seen = np.full((len(path.frame), N_LANDMARKS, 3), np.nan)
     for i in range(len(seen)):
-        chosen = pick_walker(people.landmarks[people.frame == i], path, i)
+        candidates = people.landmarks[people.frame == i]
+        chosen = pick_walker(candidates, path, i)
         if chosen is not None:
-            seen[i] = chosen
+            seen[i] = candidates[chosen]
     return seen

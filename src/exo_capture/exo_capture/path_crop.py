@@ -29,11 +29,16 @@ class Path2D:
     height: NDArray[np.float64]
 
 
-def walker_path(track: Track, clip: Clip) -> Path2D:
-    """A smooth path through a track, continued in a straight line a little beyond its ends to search there."""
-    extension = round(EXTENSION_S * clip.rate_hz)
-    frame = np.arange(max(clip.first, track.frame[0] - extension), min(clip.stop, track.frame[-1] + extension + 1))
-    half = MEDIAN_WINDOW_S * clip.rate_hz
+def walker_path(track: Track, rate_hz: float, first: int, stop: int) -> Path2D:
+    """A smooth path through a track, continued in a straight line a little beyond its ends to search there.
+
+    Parameters
+    ----------
+    first, stop : the recording's frames are first <= frame < stop.
+    """
+    extension = round(EXTENSION_S * rate_hz)
+    frame = np.arange(max(first, track.frame[0] - extension), min(stop, track.frame[-1] + extension + 1))
+    half = MEDIAN_WINDOW_S * rate_hz
     raw = np.column_stack([track.hip, track.height])
     smooth = np.empty((len(frame), 3))
     for i, f in enumerate(frame):
@@ -55,8 +60,8 @@ def crop_box(path: Path2D, i: int, clip: Clip) -> tuple[int, int, int, int]:
     return left, top, min(clip.width, round(centre_x + side / 2.0)), min(clip.height, round(bottom))
 
 
-def pick_walker(people: NDArray[np.float64], path: Path2D, i: int) -> NDArray[np.float64] | None:
-    """The one of (n, 33, 3) candidates in picture coordinates that lies on the path, or None."""
+def pick_walker(people: NDArray[np.float64], path: Path2D, i: int) -> int | None:
+    """Index of the one of (n, 33, 3) candidates in picture coordinates that lies on path entry `i`, or None."""
     if not len(people):
         return None
     shift = np.linalg.norm(hip_centre(people) - path.hip[i], axis=1) / path.height[i]
@@ -64,4 +69,4 @@ def pick_walker(people: NDArray[np.float64], path: Path2D, i: int) -> NDArray[np
     fits = upright(people) & (shift < MAX_SHIFT) & (size < np.log(MAX_SIZE_RATIO))
     if not fits.any():
         return None
-    return people[int(np.argmin(np.where(fits, shift / MAX_SHIFT + size / np.log(MAX_SIZE_RATIO), np.inf)))]
+    return int(np.argmin(np.where(fits, shift / MAX_SHIFT + size / np.log(MAX_SIZE_RATIO), np.inf)))

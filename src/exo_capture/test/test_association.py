@@ -63,7 +63,7 @@ def test_the_wearer_is_seen_most_and_moves() -> None:
     assert choose_person([stander, walks, passer], [0.1, 3.0, 2.0], None) == (1, True)
     assert choose_person([walks, passer], [3.0, 2.0], None) == (0, False)
     assert choose_person([stander, walks], [0.1, 3.0], 1) == (0, False)
-    with pytest.raises(ExoError, match="no person 0.*choose 1 to 2"):
+    with pytest.raises(ExoError, match=r"no person 0.*choose 1 to 2"):
         choose_person([stander, walks], [0.1, 3.0], 0)
     with pytest.raises(ExoError, match="nobody"):
         choose_person([], [], None)

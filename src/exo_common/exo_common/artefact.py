@@ -25,7 +25,12 @@ SOFTWARE = ("mediapipe", "mujoco", "numpy", "opensim", "pose2sim", "scipy")
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
+    """Hexadecimal SHA-256 of a file, or of the names and contents of a folder's files."""
+    if path.is_dir():
+        whole = hashlib.sha256()
+        for item in sorted(item for item in path.rglob("*") if item.is_file()):
+            whole.update(f"{item.relative_to(path)}\0{sha256(item)}\n".encode())
+        return whole.hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -44,7 +44,7 @@ def parameter(
 class Parameters:
     """Base of every configuration; validates itself on construction.
 
-    Fields hold `bool`, `int`, `float`, `str` or `list[float]`, `list[str]`.
+    Fields hold `bool`, `int`, `float`, `str` or `list[int]`, `list[float]`, `list[str]`.
 
     Raises
     ------
@@ -64,9 +64,12 @@ class Parameters:
     def _check(self, field: dataclasses.Field[Any], value: Any, wanted: Any) -> None:
         limits = field.metadata
         expected = getattr(wanted, "__origin__", wanted)
-        if type(value) is not expected:
+        (inner,) = getattr(wanted, "__args__", (expected,))
+        # Numbers without a decimal point are read as int.
+        allowed = (int, float) if inner is float and expected is list else (inner,)
+        if type(value) is not expected or (expected is list and any(type(item) not in allowed for item in value)):
             raise ExoError(
-                f"parameter {field.name} must be of type {getattr(wanted, '__name__', wanted)}, "
+                f"parameter {field.name} must be of type {wanted.__name__ if expected is wanted else wanted}, "
                 f"not {value!r}; {limits['description']}"
             )
         for item in value if isinstance(value, list) else [value]:

@@ -1,25 +1,58 @@
 """The session: a folder that holds everything recorded of one wearer on one day.
 
     session.yaml
-      wearer:   {id: w01, height: 1.72, mass: 68.0, sex: female, affected_side: none}   # m, kg
-      cameras:  [{name: side, video: side.mp4, view: sagittal}]
-      walking:  {start: 1.8, end: 6.3}        # optional, s within the video
+      wearer:       {id: w01, height: 1.72, mass: 68.0, sex: female, affected_side: none}   # m, kg
+      cameras:      [{name: side, video: side.mp4}]    # one side view, or several with a calibration
+      walking:      {start: 1.8, end: 6.3}             # optional, s: the part of the recording to use
+      person:       2                                  # optional: which of several people, 1 is the first
+      pose_model:   heavy                              # optional, of videos: full (default), heavy or lite
+      calibration:  calibration.toml                   # of several cameras: Pose2Sim's .toml or Qualisys' .qca.txt
 
-Height and mass are the wearer's own; every other key has a default.
+A camera may bring another tool's landmarks in place of a video, a folder of OpenPose-style JSON files:
+
+      cameras:      [{name: side, landmarks: side_json, rate: 60, size: [1920, 1080]}]      # Hz, px
+
+In place of cameras there may be skin markers, or 3-D keypoints of another tool:
+
+      markers:      {file: walk.c3d, static: static.c3d, set: gait_speeds_52}   # static, set: optional; C3D or TRC
+      keypoints:    {file: walk.trc}
+
+File names are relative to the session folder. Height and mass are the wearer's own; every other key has a default.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import enum
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from exo_common.errors import ExoError
-from exo_common.parameters import Parameters, from_mapping, parameter
+from exo_common.parameters import P, Parameters, from_mapping, parameter
 
 FILE = "session.yaml"
+EXAMPLE = "README, 'A session'"
+
+
+class Source(enum.Enum):
+    """What kind of recording a session holds."""
+
+    SIDE_VIEW = "one camera"
+    CAMERAS = "several cameras"
+    MARKERS = "markers"
+    KEYPOINTS = "keypoints"
+
+
+# The keys that say how to use a recording, and the kinds of recording that they can be said of.
+USES = {
+    "walking": (Source.SIDE_VIEW, Source.CAMERAS, Source.KEYPOINTS),
+    "person": (Source.SIDE_VIEW, Source.CAMERAS),
+    "pose_model": (Source.SIDE_VIEW, Source.CAMERAS),
+}
+KEYS = ("wearer", "cameras", "calibration", "markers", "keypoints", *USES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,33 +68,78 @@ class Wearer(Parameters):
 
 @dataclasses.dataclass(frozen=True)
 class Camera(Parameters):
-    """One camera of a session."""
+    """One camera of a session: a video, or landmarks that another tool found in one."""
 
-    name: str = parameter("", "", "name of the camera")
+    name: str = parameter("", "", "name of the camera; with a calibration, the name it has there")
     video: str = parameter("", "", "video file, relative to the session folder")
-    view: str = parameter("sagittal", "", "how the camera sees the walk", choices=("sagittal",))
+    view: str = parameter("sagittal", "", "how a single camera sees the walk", choices=("sagittal",))
+    landmarks: str = parameter("", "", "folder of OpenPose-style JSON files, relative to the session folder")
+    rate: float = parameter(0.0, "Hz", "pictures per second behind the landmarks", minimum=0.0, maximum=1000.0)
+    size: list[int] = parameter([], "px", "width and height of those pictures", minimum=1, maximum=20000)
+
+
+@dataclasses.dataclass(frozen=True)
+class MarkerFiles(Parameters):
+    """A marker recording of a walk."""
+
+    file: str = parameter("", "", "the walk, C3D or TRC, relative to the session folder")
+    static: str = parameter("", "", "quiet stance with the same markers, if there is one")
+    set: str = parameter("", "", "marker set: a shipped one's name or a YAML file; recognised if not given")
+
+
+@dataclasses.dataclass(frozen=True)
+class KeypointFile(Parameters):
+    """Joint keypoints in 3-D that another tool found."""
+
+    file: str = parameter("", "", "TRC file, relative to the session folder")
 
 
 @dataclasses.dataclass(frozen=True)
 class Walking(Parameters):
-    """The part of the video to use."""
+    """The part of the recording to use."""
 
-    start: float = parameter(0.0, "s", "start of the walk in the video", minimum=0.0)
-    end: float = parameter(1e9, "s", "end of the walk in the video", minimum=0.0)
+    start: float = parameter(0.0, "s", "start of the walk in the recording", minimum=0.0)
+    end: float = parameter(1e9, "s", "end of the walk in the recording", minimum=0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Use(Parameters):
+    """How people are found in the recording."""
+
+    person: int = parameter(0, "", "which of several people, 1 is the first; 0 finds the wearer", minimum=0, maximum=99)
+    pose_model: str = parameter("full", "", "pose model for videos", choices=("full", "heavy", "lite"))
 
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """A validated session."""
+    """A validated session. Of `cameras`, `markers` and `keypoints` one is there, the others are empty or None."""
 
     folder: Path
     wearer: Wearer
-    cameras: tuple[Camera, ...]
-    walking: Walking
+    cameras: tuple[Camera, ...] = ()
+    calibration: Path | None = None
+    markers: MarkerFiles | None = None
+    keypoints: KeypointFile | None = None
+    walking: Walking = dataclasses.field(default_factory=Walking)
+    use: Use = dataclasses.field(default_factory=Use)
 
-    def video(self, camera: Camera) -> Path:
-        """Path of a camera's video."""
-        return self.folder / camera.video
+    @property
+    def source(self) -> Source:
+        """The kind of recording."""
+        if self.markers is not None:
+            return Source.MARKERS
+        if self.keypoints is not None:
+            return Source.KEYPOINTS
+        return Source.SIDE_VIEW if self.calibration is None else Source.CAMERAS
+
+    @property
+    def person(self) -> int | None:
+        """Which of several people, 1 is the first; None leaves the choice to the capture."""
+        return self.use.person or None
+
+    def path(self, name: str) -> Path:
+        """Path of a file that the session names."""
+        return self.folder / name
 
 
 def load(folder: Path) -> Session:
@@ -72,43 +150,128 @@ def load(folder: Path) -> Session:
     ExoError : naming the file, the key and the cure.
     """
     path = folder / FILE
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise ExoError(f"{path} is missing; a session is a folder with a {FILE} (see README, 'A session')") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ExoError(f"{path} is not valid YAML ({str(error).splitlines()[0]}); mend that line") from None
-    if not isinstance(raw, dict):
-        raise ExoError(f"{path} is empty or not a mapping; start from the example in README, 'A session'")
-    unknown = sorted(map(str, set(raw) - {"wearer", "cameras", "walking"}))
-    if unknown:
-        raise ExoError(f"{path}: unknown key '{unknown[0]}'; known keys are wearer, cameras, walking")
+    raw = _read(path)
     wearer = _wearer(path, raw.get("wearer"))
-    cameras = raw.get("cameras")
-    if not isinstance(cameras, list) or not cameras:
-        raise ExoError(f"{path}: key 'cameras' must list at least one camera; add one with name and video")
+    _require_one_recording(path, raw)
     session = Session(
         folder,
         wearer,
-        tuple(
-            from_mapping(Camera, _mapping(path, "cameras", c), f"{path}, cameras[{i}]") for i, c in enumerate(cameras)
-        ),
-        from_mapping(Walking, _mapping(path, "walking", raw.get("walking", {})), f"{path}, walking"),
+        cameras=_cameras(path, raw["cameras"]) if "cameras" in raw else (),
+        calibration=_file(path, "calibration", raw["calibration"]) if "calibration" in raw else None,
+        markers=_section(path, "markers", raw, MarkerFiles) if "markers" in raw else None,
+        keypoints=_section(path, "keypoints", raw, KeypointFile) if "keypoints" in raw else None,
+        walking=_section(path, "walking", raw, Walking),
+        use=from_mapping(Use, {key: raw[key] for key in ("person", "pose_model") if key in raw}, str(path)),
     )
+    _check_cameras(path, session)
+    _check_files(path, session)
+    for key, sources in USES.items():
+        if key in raw and session.source not in sources:
+            raise ExoError(f"{path}: '{key}' says nothing about {session.source.value}; remove the key")
+    if "pose_model" in raw and not any(camera.video for camera in session.cameras):
+        raise ExoError(f"{path}: 'pose_model' says nothing about landmarks that are found already; remove the key")
     if session.walking.end <= session.walking.start:
         raise ExoError(f"{path}: walking.end must be later than walking.start; correct the times")
-    for i, camera in enumerate(session.cameras):
-        if not camera.video or not session.video(camera).is_file():
-            raise ExoError(
-                f"{path}: cameras[{i}].video '{camera.video}' is not a file in {folder}; "
-                "copy the video there or correct the name"
-            )
     return session
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise ExoError(f"{path} is missing; a session is a folder with a {FILE} (see {EXAMPLE})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ExoError(f"{path} is not valid YAML ({str(error).splitlines()[0]}); mend that line") from None
+    if not isinstance(raw, dict):
+        raise ExoError(f"{path} is empty or not a mapping; start from the example in {EXAMPLE}")
+    unknown = sorted(map(str, set(raw) - set(KEYS)))
+    if unknown:
+        raise ExoError(f"{path}: unknown key '{unknown[0]}'; known keys are {', '.join(KEYS)}")
+    return raw
+
+
+def _require_one_recording(path: Path, raw: Mapping[str, Any]) -> None:
+    kinds = [key for key in ("cameras", "markers", "keypoints") if key in raw]
+    if len(kinds) > 1:
+        raise ExoError(f"{path} lists {' and '.join(kinds)}, but a twin is made of one recording; keep one of them")
+    if not kinds:
+        raise ExoError(f"{path} names no recording; add 'cameras', 'markers' or 'keypoints' (see {EXAMPLE})")
+    if "calibration" in raw and "cameras" not in raw:
+        raise ExoError(f"{path}: 'calibration' belongs to cameras, but there are {kinds[0]}; remove the key")
+
+
+def _cameras(path: Path, raw: Any) -> tuple[Camera, ...]:
+    if not isinstance(raw, list) or not raw:
+        raise ExoError(f"{path}: key 'cameras' must list at least one camera; add one with name and video")
+    return tuple(
+        from_mapping(Camera, _mapping(path, "cameras", value), f"{path}, cameras[{i}]") for i, value in enumerate(raw)
+    )
+
+
+def _check_cameras(path: Path, session: Session) -> None:
+    cameras, several = session.cameras, session.calibration is not None
+    if len(cameras) > 1 and not several:
+        raise ExoError(
+            f"{path} lists {len(cameras)} cameras without a calibration; add 'calibration: calibration.toml', "
+            "or keep the one that films from the side"
+        )
+    if len(cameras) == 1 and several:
+        raise ExoError(
+            f"{path}: a calibration needs two or more cameras, there is one; add the others, "
+            "or remove the key for one camera that films from the side"
+        )
+    for i, camera in enumerate(cameras):
+        where = f"{path}, cameras[{i}]"
+        if bool(camera.video) == bool(camera.landmarks):
+            raise ExoError(f"{where} needs either 'video' or 'landmarks'; name one of them")
+        if camera.landmarks and (camera.rate <= 0.0 or len(camera.size) != 2):
+            raise ExoError(
+                f"{where}: the landmarks do not tell of their video; give 'rate' (Hz) and 'size' ([width, height] px)"
+            )
+        if camera.video and (camera.rate or camera.size):
+            raise ExoError(f"{where}: a video tells its rate and size itself; remove 'rate' and 'size'")
+        if several and not camera.name:
+            raise ExoError(f"{where} has no name; give it the name that the calibration gives the camera")
+        if camera.name in {other.name for other in cameras[:i]}:
+            raise ExoError(f"{where}: there are two cameras '{camera.name}'; name each as the calibration does")
+    if any(camera.video for camera in cameras) and any(camera.landmarks for camera in cameras):
+        raise ExoError(f"{path}: some cameras bring a video and others landmarks; bring the same of every camera")
+
+
+def _check_files(path: Path, session: Session) -> None:
+    for i, camera in enumerate(session.cameras):
+        if camera.video:
+            _file(path, f"cameras[{i}].video", camera.video)
+        elif not session.path(camera.landmarks).is_dir():
+            raise ExoError(
+                f"{path}: cameras[{i}].landmarks '{camera.landmarks}' is not a folder in {session.folder}; "
+                "copy the folder of JSON files there or correct the name"
+            )
+    if session.markers is not None:
+        _file(path, "markers.file", session.markers.file)
+        if session.markers.static:
+            _file(path, "markers.static", session.markers.static)
+        if Path(session.markers.set).suffix:
+            _file(path, "markers.set", session.markers.set)
+    if session.keypoints is not None:
+        _file(path, "keypoints.file", session.keypoints.file)
+
+
+def _file(path: Path, key: str, name: Any) -> Path:
+    if not isinstance(name, str) or not name or not (path.parent / name).is_file():
+        raise ExoError(
+            f"{path}: {key} '{name}' is not a file in {path.parent}; copy the file there or correct the name"
+        )
+    return path.parent / name
+
+
+def _section(path: Path, key: str, raw: Mapping[str, Any], cls: type[P]) -> P:
+    return from_mapping(cls, _mapping(path, key, raw.get(key, {})), f"{path}, {key}")
 
 
 def _mapping(path: Path, key: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ExoError(f"{path}: key '{key}' must hold names and values, not {value!r}; see README, 'A session'")
+        raise ExoError(f"{path}: key '{key}' must hold names and values, not {value!r}; see {EXAMPLE}")
     return value
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from exo_common.artefact import read_manifest, writing
+from exo_common.artefact import read_manifest, sha256, writing
 from exo_common.errors import ExoError
 
 
@@ -66,3 +66,14 @@ def test_another_wearers_artefact_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "twin")
     with pytest.raises(ExoError, match="belongs to wearer 'w01'"):
         read_manifest(tmp_path / "twin", "twin", "w02")
+
+
+def test_a_folder_is_hashed_by_the_names_and_contents_of_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "side_json"
+    folder.mkdir()
+    (folder / "0.json").write_text("{}")
+    first = sha256(folder)
+    (folder / "0.json").write_text("[]")
+    second = sha256(folder)
+    (folder / "0.json").rename(folder / "1.json")
+    assert len({first, second, sha256(folder)}) == 3

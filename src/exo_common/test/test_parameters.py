@@ -30,6 +30,7 @@ def test_defaults_are_valid_and_integers_become_floats() -> None:
         ({"cutoff": float("nan")}, "finite"),
         ({"cutoff": "6"}, "type"),
         ({"order": True}, "type"),
+        ({"channels": ["SOL_l", 3]}, r"type list\[str\]"),
         ({"kind": "band"}, "choose one of"),
         ({"cut_off": 6.0}, "unknown key 'cut_off'"),
     ],

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from exo_common.errors import ExoError
-from exo_common.session import load
+from exo_common.session import Camera, MarkerFiles, Source, load
 
 GOOD = """
 wearer: {id: w01, height: 1.72, mass: 68.0, sex: female}
@@ -24,7 +24,8 @@ def folder(tmp_path: Path) -> Path:
 def test_a_good_session_loads(folder: Path) -> None:
     session = load(folder)
     assert session.wearer.height == 1.72
-    assert session.video(session.cameras[0]) == folder / "side.mp4"
+    assert session.path(session.cameras[0].video) == folder / "side.mp4"
+    assert (session.source, session.person, session.use.pose_model) == (Source.SIDE_VIEW, None, "full")
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,8 @@ def test_a_good_session_loads(folder: Path) -> None:
         ("side.mp4", "front.mp4", "is not a file"),
         ("wearer: {", "wearer: {{", "not valid YAML"),
         (GOOD, "", "empty"),
-        (GOOD, "wearer: {id: a, height: 1.7, mass: 60}", "'cameras' must list"),
+        (GOOD, "wearer: {id: a, height: 1.7, mass: 60}", "names no recording; add 'cameras'"),
+        (GOOD, "wearer: {id: a, height: 1.7, mass: 60}\ncameras: []", "'cameras' must list"),
         ("cameras:", "walking: {start: 5, end: 3}\ncameras:", "later than"),
     ],
 )
@@ -59,3 +61,88 @@ def test_a_bad_session_is_one_sentence(folder: Path, old: str, new: str, cause: 
 def test_a_folder_without_a_session_says_so(tmp_path: Path) -> None:
     with pytest.raises(ExoError, match=r"session\.yaml is missing"):
         load(tmp_path)
+
+
+WEARER = "wearer: {id: w01, height: 1.72, mass: 68.0}\n"
+LANDMARKS = "landmarks: side_json, rate: 60, size: [1920, 1080]"
+TWO = "cameras: [{name: a, video: side.mp4}, {name: b, video: side.mp4}]\n"
+
+
+@pytest.fixture
+def anything(tmp_path: Path) -> Path:
+    """A folder with every kind of recording and no session.yaml yet."""
+    for name in ("side.mp4", "calibration.toml", "walk.c3d", "static.c3d", "walk.trc"):
+        (tmp_path / name).write_bytes(b"content")
+    (tmp_path / "side_json").mkdir()
+    return tmp_path
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "session.yaml").write_text(WEARER + text)
+    return folder
+
+
+def test_landmarks_of_another_tool_stand_for_a_video(anything: Path) -> None:
+    session = load(written(anything, f"cameras: [{{name: side, {LANDMARKS}}}]\nperson: 2\n"))
+    assert session.source is Source.SIDE_VIEW and session.person == 2
+    assert session.cameras == (Camera(name="side", landmarks="side_json", rate=60.0, size=[1920, 1080]),)
+
+
+def test_several_cameras_have_a_calibration(anything: Path) -> None:
+    session = load(written(anything, TWO + "calibration: calibration.toml\npose_model: heavy\n"))
+    assert session.source is Source.CAMERAS and session.use.pose_model == "heavy"
+    assert session.calibration == anything / "calibration.toml"
+
+
+def test_markers_and_keypoints_stand_for_cameras(anything: Path) -> None:
+    session = load(written(anything, "markers: {file: walk.c3d, static: static.c3d, set: gait_speeds_52}\n"))
+    assert session.source is Source.MARKERS
+    assert session.markers == MarkerFiles(file="walk.c3d", static="static.c3d", set="gait_speeds_52")
+    session = load(written(anything, "keypoints: {file: walk.trc}\nwalking: {start: 1, end: 4}\n"))
+    assert session.source is Source.KEYPOINTS and session.walking.end == 4.0
+    assert session.keypoints is not None and session.path(session.keypoints.file) == anything / "walk.trc"
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (TWO, "2 cameras without a calibration; add 'calibration"),
+        ("cameras: [{name: a, video: side.mp4}]\ncalibration: calibration.toml", "needs two or more cameras"),
+        (TWO + "calibration: rig.toml", "calibration 'rig.toml' is not a file"),
+        (TWO + "calibration: 3", "calibration '3' is not a file"),
+        (TWO.replace("name: b", "name: a") + "calibration: calibration.toml", "two cameras 'a'"),
+        (TWO.replace("name: b, ", "") + "calibration: calibration.toml", "has no name"),
+        (
+            f"cameras: [{{name: a, video: side.mp4}}, {{name: b, {LANDMARKS}}}]\ncalibration: calibration.toml",
+            "bring the same of every camera",
+        ),
+        (TWO + "markers: {file: walk.c3d}", "lists cameras and markers"),
+        ("markers: {file: walk.c3d}\nkeypoints: {file: walk.trc}", "lists markers and keypoints"),
+        ("markers: {file: walk.c3d}\ncalibration: calibration.toml", "'calibration' belongs to cameras"),
+        ("markers: {file: run.c3d}", "markers.file 'run.c3d' is not a file"),
+        ("markers: {static: static.c3d}", "markers.file '' is not a file"),
+        ("markers: {file: walk.c3d, static: none.c3d}", "markers.static 'none.c3d' is not a file"),
+        ("markers: {file: walk.c3d, set: mine.yaml}", "markers.set 'mine.yaml' is not a file"),
+        ("markers: {file: walk.c3d, rate: 100}", "unknown key 'rate'"),
+        ("markers: walk.c3d", "must hold names and values"),
+        ("markers: {file: walk.c3d}\nwalking: {start: 1, end: 2}", "'walking' says nothing about markers"),
+        ("keypoints: {file: walk.trc}\nperson: 2", "'person' says nothing about keypoints"),
+        ("keypoints: {file: other.trc}", "keypoints.file 'other.trc' is not a file"),
+        ("cameras: [{name: a}]", "either 'video' or 'landmarks'"),
+        (f"cameras: [{{name: a, video: side.mp4, {LANDMARKS}}}]", "either 'video' or 'landmarks'"),
+        ("cameras: [{name: a, video: side.mp4, rate: 60}]", "tells its rate and size itself"),
+        ("cameras: [{name: a, landmarks: side_json, size: [1920, 1080]}]", "give 'rate'"),
+        ("cameras: [{name: a, landmarks: side_json, rate: 60, size: [1920]}]", "give 'rate'"),
+        ("cameras: [{name: a, landmarks: side_json, rate: 60, size: [1920, tall]}]", "type list"),
+        ("cameras: [{name: a, landmarks: none_json, rate: 60, size: [1920, 1080]}]", "is not a folder"),
+        (f"cameras: [{{name: a, {LANDMARKS}}}]\npose_model: lite", "'pose_model' says nothing about landmarks"),
+        ("cameras: [{name: a, video: side.mp4}]\npose_model: best", "choose one of full, heavy, lite"),
+        ("cameras: [{name: a, video: side.mp4}]\nperson: -1", "outside"),
+        ("cameras: [{name: a, video: side.mp4}]\nperson: first", "type int"),
+    ],
+)
+def test_what_does_not_belong_together_is_one_sentence(anything: Path, text: str, cause: str) -> None:
+    with pytest.raises(ExoError, match=cause) as caught:
+        load(written(anything, text))
+    assert str(anything / "session.yaml") in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
