@@ -116,9 +116,7 @@ def _solve(case: Case) -> Outcome:
     except ExoError as refusal:
         return Outcome(case, {}, {}, str(refusal))
     error = {
-        name: np.degrees(
-            motion.angles[name] - np.interp(motion.trajectory.time, person.time, person.coordinates[name])
-        )
+        name: np.degrees(motion.angles[name] - np.interp(motion.trajectory.time, person.time, person.coordinates[name]))
         for name in LEG_COORDINATES
     }
     both = {joint: np.concatenate([error[f"{joint}_l"], error[f"{joint}_r"]]) for joint in JOINTS}
@@ -165,7 +163,9 @@ def sync_error(points: FloatArray, time: FloatArray, seed: int) -> float:
     random = np.random.default_rng(seed)
     longest = min(SYNC_RANGE_S, 0.4 * float(time[-1] - time[0]))
     starts = np.array([0.0, *random.uniform(-longest, longest, len(cameras) - 1)])
-    found = reconstruct(film(points, time, cameras, Noise(), seed, starts), cameras, synchronise=True, up=(0.0, 1.0, 0.0))
+    found = reconstruct(
+        film(points, time, cameras, Noise(), seed, starts), cameras, synchronise=True, up=(0.0, 1.0, 0.0)
+    )
     rate = (len(time) - 1) / (time[-1] - time[0])
     offsets = np.array([found.offsets_s[camera.name] for camera in cameras])
     return float(np.abs((offsets - offsets[0]) - (starts - starts[0])).max() * rate)

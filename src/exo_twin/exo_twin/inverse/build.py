@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from exo_capture.marker_set import MarkerSet
 from exo_common.artefact import writing
@@ -18,7 +19,7 @@ from exo_common.opensim_files import Markers, Storage, write_storage
 from exo_common.session import Wearer
 from exo_twin.forward.compiler.compile import Compiled, compile_walker
 from exo_twin.forward.compiler.exoskeleton import HipExoskeleton
-from exo_twin.inverse.fit import fit_markers, fit_side_view
+from exo_twin.inverse.fit import fit_keypoints, fit_markers
 from exo_twin.inverse.gait_cycle import gait_from_motion
 from exo_twin.inverse.kinematics import Kinematics
 from exo_twin.inverse.muscle_tuning import Retuned, retune_tendons, tuning_warnings
@@ -26,6 +27,8 @@ from exo_twin.inverse.scaling import Scaling
 from exo_twin.inverse.tolerance import compute_envelope
 from exo_twin.opensim_runtime import logging_to
 from exo_twin.twin import GAIT_FILE, KIND, Gait
+
+FloatArray = NDArray[np.float64]
 
 MUSCLE_MODEL = (
     "muscles have rigid tendons and no pennation, fitted to OpenSim's isometric forces; "
@@ -42,14 +45,16 @@ def build_twin(
     inputs: Mapping[str, Path],
     warnings: Sequence[str] = (),
     progress: Callable[[str], None] = lambda _: None,
+    planar: bool = False,
+    covariance: FloatArray | None = None,
     marker_set: MarkerSet | None = None,
     static: Markers | None = None,
 ) -> Path:
-    """Build the whole twin of a wearer filmed by one camera from the side, or recorded with skin markers.
+    """Build the whole twin of a wearer filmed by one camera or several, or recorded with skin markers.
 
     Parameters
     ----------
-    markers : BlazePose keypoints in OpenSim's frame, m; with a marker set its markers, too.
+    markers : BlazePose keypoints in OpenSim's frame, m, not smoothed; with a marker set its markers, too.
     strides : complete strides (side, start, toe_off, end in s), e.g. of exo_capture.gait_events.
     quality : the capture's quality report, kept inside quality.yaml.
     wearer : id, height (m) and mass (kg) are used.
@@ -58,7 +63,9 @@ def build_twin(
     inputs : files whose hashes go into the manifest.
     warnings : of earlier stages, kept in the manifest.
     progress : called with a short phrase at the start of every step.
-    marker_set : of skin markers (exo_capture.marker_capture); None: keypoints of one camera.
+    planar : the keypoints come from one camera seen from the side: their depth is assumed.
+    covariance : (k, 3, 3) m^2 of the keypoints, where calibrated cameras know it.
+    marker_set : of skin markers (exo_capture.marker_capture); None: keypoints.
     static : markers and keypoints of a quiet stance, which place the skin markers.
 
     Returns
@@ -77,7 +84,7 @@ def build_twin(
     ):
         work = Path(scratch)
         if marker_set is None:
-            fit = fit_side_view(markers, wearer.height, wearer.mass, work, progress)
+            fit = fit_keypoints(markers, wearer.height, wearer.mass, work, progress, strides, covariance, planar)
         else:
             fit = fit_markers(markers, static, marker_set, wearer.height, wearer.mass, work, progress)
         scaling, kinematics = fit.scaling, fit.kinematics

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from exo_capture.marker_set import MarkerSet
-from exo_common.opensim_files import Markers
-from exo_twin.inverse.kinematics import Kinematics, solve_kinematics
+from exo_common.opensim_files import Markers, Storage
+from exo_twin.inverse.keypoint_model import keypoint_model
+from exo_twin.inverse.keypoint_motion import solve_keypoints
+from exo_twin.inverse.kinematics import Kinematics, kinematics_warnings, solve_kinematics, walking_forward
 from exo_twin.inverse.marker_model import marker_model, place_markers
 from exo_twin.inverse.models import blazepose_model
-from exo_twin.inverse.scaling import MIN_FRAMES, Scaling, scale_model
+from exo_twin.inverse.scaling import (
+    MIN_FRAMES,
+    Scaling,
+    check_keypoints,
+    check_wearer,
+    judge_lengths,
+    scale_by,
+    scale_model,
+)
 
 Progress = Callable[[str], None]
+FloatArray = NDArray[np.float64]
 
+PELVIS_WARNING = (
+    "the pelvis is told by the trunk line of the keypoints: hip flexion may be off by a constant 5-6 degrees; "
+    "its range of motion is not affected"
+)
 PLACEMENT_WARNING_M = 0.05  # landmarks of a static trial further from the scaled generic model are oddly placed
 
 
@@ -32,30 +51,68 @@ class Fit:
         return [*self.scaling.warnings, *self.kinematics.warnings]
 
 
-def fit_side_view(
-    keypoints: Markers, height: float, mass: float, work: Path, progress: Progress = lambda _: None
+def fit_keypoints(
+    keypoints: Markers,
+    height: float,
+    mass: float,
+    work: Path,
+    progress: Progress = lambda _: None,
+    strides: Sequence[Mapping[str, Any]] = (),
+    covariance: FloatArray | None = None,
+    planar: bool = False,
 ) -> Fit:
-    """Fit the generic model to one camera's keypoints, in two passes: their distances depend on the pose.
+    """Fit the generic model to the keypoints of one camera or several: the most probable motion, then its model.
 
     Parameters
     ----------
-    keypoints : BlazePose keypoints in OpenSim's frame, m, true in the x-y plane only.
+    keypoints : BlazePose keypoints in OpenSim's frame, m, along +x or -x; not smoothed, gaps NaN.
     height, mass : of the wearer, m and kg.
-    work : folder for `scaled.osim` and `coordinates.mot`.
+    work : folder for `scaled.osim`.
+    strides, covariance, planar : see solve_keypoints.
 
     Raises
     ------
     ExoError : one sentence, for any input that cannot be fitted.
     """
+    check_wearer(height, mass)
+    check_keypoints(keypoints, MIN_FRAMES)
+    progress("solving the motion")
+    model = keypoint_model(blazepose_model())
+    motion = solve_keypoints(model, walking_forward(keypoints), height, strides, covariance, planar)
+    found = motion.trajectory
     progress("scaling the OpenSim model")
-    generic = blazepose_model()
-    first = scale_model(keypoints, height, mass, generic, work / "scaled.osim")
-    progress("inverse kinematics, first pass")
-    motion = solve_kinematics(keypoints, first.model, generic, work / "coordinates.mot").coordinates
-    scaling = scale_model(keypoints, height, mass, generic, work / "scaled.osim", motion=motion)
-    progress("inverse kinematics, second pass")
-    kinematics = solve_kinematics(keypoints, scaling.model, generic, work / "coordinates.mot", motion=motion)
-    return Fit(scaling, kinematics, "video of one sagittal camera, OpenSim inverse kinematics")
+    segments = model.segments(height)
+    by_body = {body: found.factors[segment.name] for segment in segments for body in segment.bodies}
+    lengths = {
+        name: {
+            "length_m": round(model.lengths[name] * found.factors[name], 4),
+            "spread_m": round(model.lengths[name] * found.factors_sd[name], 4),
+            "factor": round(found.factors[name], 4),
+        }
+        for name in model.lengths
+    }
+    warnings = judge_lengths(lengths, height)
+    scaled = work / "scaled.osim"
+    strength = scale_by(model.with_places(found), by_body, mass, scaled)
+    degrees = np.array([1.0 if name.startswith("pelvis_t") and name[-1] in "xyz" else 180.0 / np.pi
+                        for name in found.coordinates])  # fmt: skip
+    values = found.q * degrees
+    for name in ("knee_angle_l", "knee_angle_r"):
+        values[:, found.coordinates.index(name)] *= model.knee_sign
+    coordinates = Storage(found.time, found.coordinates, values, in_degrees=True)
+    error = np.sqrt(np.nanmean(np.sum(motion.miss**2, axis=2), axis=0))
+    saturated = motion.saturated(model)
+    kinematics = Kinematics(
+        coordinates,
+        motion.marker_rms,
+        dict(zip(found.markers, map(float, error), strict=True)),
+        saturated,
+        [*kinematics_warnings(motion.marker_rms, saturated), *motion.warnings, PELVIS_WARNING],
+    )
+    source = "one camera seen from the side" if planar else "keypoints in space"
+    return Fit(
+        Scaling(scaled, by_body, lengths, mass, strength, warnings), kinematics, f"{source}, most probable motion"
+    )
 
 
 def fit_markers(
@@ -88,7 +145,7 @@ def fit_markers(
     equipped = marker_model(generic or blazepose_model().model, marker_set, work)
     reference, min_frames = (markers, MIN_FRAMES) if static is None else (static, 1)
     scaled = work / "scaled.osim"
-    scaling = scale_model(reference, height, mass, equipped, scaled, sagittal=False, min_frames=min_frames)
+    scaling = scale_model(reference, height, mass, equipped, scaled, min_frames=min_frames)
     progress("placing the markers")
     off = place_markers(scaled, equipped, marker_set, reference, static is not None)
     if static is not None and off > PLACEMENT_WARNING_M:
@@ -97,5 +154,5 @@ def fit_markers(
             "check its labels, or whether it belongs to this wearer"
         )
     progress("inverse kinematics")
-    kinematics = solve_kinematics(markers, scaled, equipped, work / "coordinates.mot", sagittal=False, clamped=clamped)
+    kinematics = solve_kinematics(markers, scaled, equipped, work / "coordinates.mot", clamped=clamped)
     return Fit(scaling, kinematics, f"markers ({marker_set.name}), OpenSim inverse kinematics")

@@ -15,7 +15,8 @@ from exo_common.errors import ExoError
 from exo_common.frames import SIDES
 from exo_twin.inverse.kinematic_tree import KinematicTree, pose
 from exo_twin.inverse.models import GenericModel
-from exo_twin.inverse.trajectory import Segment
+from exo_twin.inverse.scaling import ARMS_DOWN, LEG_OF_STATURE
+from exo_twin.inverse.trajectory_types import Segment, Trajectory
 from exo_twin.inverse.tree_from_opensim import kinematic_tree
 from exo_twin.opensim_runtime import opensim
 
@@ -38,9 +39,14 @@ CENTRES = {
 FOOT_POINTS = {"Heel": ("calcn", (-0.022, 0.025, 0.0)), "BigToe": ("toes", (0.065, 0.005, -0.02))}
 # Ends of the sole: the origins of calcn and toes lie on it in this family of models, level in the neutral posture.
 SOLE = {"Sole": "calcn", "Ball": "toes"}
-# Arms hang: this model's default is a T.
-ARMS_DOWN = {"arm_add_l": 0.0, "arm_add_r": 0.0}
 
+# Lengths that are reported.
+MEASURES = {
+    "thigh": ("RHip", "RKnee"),
+    "shank": ("RKnee", "RAnkle"),
+    "foot": ("RHeel", "RBigToe"),
+    "trunk": ("RHip", "RShoulder"),
+}
 # Bodies scaled together (sides stripped), and the SD of their size between people of one height.
 SEGMENTS = (
     ("thigh", ("femur", "patella"), 0.08),
@@ -50,8 +56,6 @@ SEGMENTS = (
     ("trunk", ("torso", "lumbar1", "lumbar2", "lumbar3", "lumbar4", "lumbar5", "Abdomen"), 0.05),
     ("arm", ("humerus", "ulna", "radius", "hand"), 0.08),
 )
-# Thigh plus shank as a fraction of stature (Drillis & Contini 1966, in Winter 2009).
-LEG_OF_STATURE = 0.245 + 0.246
 # Keypoints tell one trunk line, hips to shoulders, not the pelvis. In walking adults that line leans forward by 2-3
 # degrees (2.7 +- 2.2 in the 13 marker recordings of benchmarks/real_gait.py), while the pelvis stands near its
 # anatomical position, in which the model's coordinates are zero; so much flexion of the spine, held, joins the two.
@@ -70,25 +74,46 @@ class KeypointModel:
     tree : with the keypoints and the ends of the soles as its markers, spine and arms in their usual posture.
     knee_sign : -1 where the model counts knee flexion negative.
     lumbar : the coordinate that joins pelvis and trunk line.
-    mass : of the generic model, kg.
-    leg : length of its thigh and shank together, m.
+    lengths : thigh, shank, foot and trunk between the keypoints of the unscaled model, m.
     """
 
     generic: GenericModel
     tree: KinematicTree
     knee_sign: float
     lumbar: str
-    mass: float
-    leg: float
+    lengths: dict[str, float]
 
     def segments(self, height: float) -> tuple[Segment, ...]:
         """What scales together for a wearer of this standing height, m."""
-        mean = float(np.log(LEG_OF_STATURE * height / self.leg))
+        mean = float(np.log(LEG_OF_STATURE * height / (self.lengths["thigh"] + self.lengths["shank"])))
         result = []
         for name, stems, sd in SEGMENTS:
             bodies = tuple(b for b in self.tree.bodies if b in stems or b[:-2] in stems)
             result.append(Segment(name, bodies, mean, sd))
         return tuple(result)
+
+    def with_places(self, found: Trajectory) -> Any:
+        """The generic opensim.Model, initialised, with the used keypoints where the wearer has them, arms down.
+
+        Places are given before scaling, which moves them with their bodies.
+        """
+        model = _loaded(self.generic.model)
+        factor = {body: found.factors[s.name] for s in self.segments(1.0) for body in s.bodies}
+        markers = opensim.MarkerSet()
+        for name, shift in zip(found.markers, found.shift, strict=True):
+            i = self.tree.markers.index(name)
+            body = self.tree.bodies[self.tree.marker_body[i]]
+            marker = opensim.Marker()
+            marker.setName(name)
+            marker.setParentFrameName(f"/bodyset/{body}")
+            place = self.tree.marker_place[i] + shift / factor.get(body, 1.0)
+            marker.set_location(opensim.Vec3(*map(float, place)))
+            markers.cloneAndAppend(marker)
+        model.updateMarkerSet(markers)
+        for name, angle in ARMS_DOWN.items():
+            model.updCoordinateSet().get(name).setDefaultValue(angle)
+        model.initSystem()
+        return model
 
 
 def keypoint_model(generic: GenericModel, convention: str = BLAZEPOSE) -> KeypointModel:
@@ -135,9 +160,11 @@ def keypoint_model(generic: GenericModel, convention: str = BLAZEPOSE) -> Keypoi
     default[tree.index(lumbar)] = _usual_lumbar(tree, lumbar)
     knee = tree.index("knee_angle_r")
     sign = -1.0 if abs(tree.lower[knee]) > abs(tree.upper[knee]) else 1.0
-    hip, low, ankle = _at(tree, default, ("RHip", "RKnee", "RAnkle"))
-    leg = float(np.linalg.norm(hip - low) + np.linalg.norm(low - ankle))
-    return KeypointModel(generic, tree, sign, lumbar, model.getTotalMass(state), leg)
+    lengths = {}
+    for name, (start, end) in MEASURES.items():
+        ends = _at(tree, default, (start, end))
+        lengths[name] = float(np.linalg.norm(ends[1] - ends[0]))
+    return KeypointModel(generic, tree, sign, lumbar, lengths)
 
 
 def _loaded(path: Path) -> Any:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exo_common.errors import ExoError
 from exo_capture.filtering import fill_gaps, smooth
 from exo_common.frames import LEG_COORDINATES, SIDES
 from exo_common.opensim_files import Markers
 from exo_twin.inverse.keypoint_model import PELVIS_SD_RAD, KeypointModel
-from exo_twin.inverse.trajectory import KeypointNoise, Level, Trajectory, fit_trajectory
+from exo_twin.inverse.trajectory import fit_trajectory
+from exo_twin.inverse.trajectory_types import KeypointNoise, Level, Trajectory
 
 FloatArray = NDArray[np.float64]
 
@@ -32,6 +33,9 @@ RESTING_M_S, SHORTEST_REST_S = 0.5, 0.1
 # A keypoint of one camera errs by this share of stature on each axis: 8 px of drift and 5 px of jitter on a
 # person 640 px tall. Cameras that are calibrated tell their own.
 KEYPOINT_SD_OF_STATURE = 0.015
+# A longer recording is solved in parts of about this length: the effort grows with the square of it.
+PART_S, OVERLAP_S = 8.0, 0.5
+AT_LIMIT_RAD = np.deg2rad(0.5)
 NOT_FLAT = "the {} foot does not stand flat on the floor; its ankle angle rests on the keypoints alone"
 
 
@@ -43,15 +47,27 @@ class KeypointMotion:
     ----------
     trajectory : of all coordinates.
     angles, angles_sd : LEG_COORDINATES -> (n,) rad, flexion and dorsiflexion positive, and standard deviations.
-    marker_rms : (n,) m, root mean square distance of the keypoints from the model in what they can tell.
+    miss : (n, k, 3) m, keypoints less model in what they can tell; NaN where not seen.
+    marker_rms : (n,) m, root mean square of it over keypoints.
     warnings : sentences.
     """
 
     trajectory: Trajectory
     angles: dict[str, FloatArray]
     angles_sd: dict[str, FloatArray]
+    miss: FloatArray
     marker_rms: FloatArray
     warnings: tuple[str, ...]
+
+    def saturated(self, model: KeypointModel) -> dict[str, float]:
+        """LEG_COORDINATES -> share of the frames at an end of the model's range."""
+        shares = {}
+        for name in LEG_COORDINATES:
+            i = model.tree.index(name)
+            q = self.trajectory.q[:, i]
+            at_limit = (q < model.tree.lower[i] + AT_LIMIT_RAD) | (q > model.tree.upper[i] - AT_LIMIT_RAD)
+            shares[name] = round(float(at_limit.mean()), 3)
+        return shares
 
 
 def solve_keypoints(
@@ -80,28 +96,39 @@ def solve_keypoints(
     held = [model.lumbar]
     if planar:
         held += [name for name in tree.coordinates if name not in SAGITTAL_COORDINATES]
-    found = fit_trajectory(
-        tree,
-        keypoints,
-        model.segments(height),
-        KeypointNoise(sd=KEYPOINT_SD_OF_STATURE * height),
-        covariance,
-        planar,
-        tuple(held),
-        _phase(strides, keypoints.time),
-        [level for side in SIDES if (level := _flat_foot(keypoints, side, planar)) is not None],
-    )
+    phase = _phase(strides, keypoints.time)
+    resting = {side: _resting(keypoints, side, planar) for side in SIDES}
+
+    def part(rows: slice, known: Trajectory | None) -> Trajectory:
+        levels = [Level((f"{s.upper()}Ball", f"{s.upper()}Sole"), resting[s][rows]) for s in SIDES]
+        return fit_trajectory(
+            tree,
+            Markers(keypoints.time[rows], keypoints.names, keypoints.position[rows]),
+            model.segments(height),
+            KeypointNoise(sd=KEYPOINT_SD_OF_STATURE * height),
+            covariance,
+            planar,
+            tuple(held),
+            None if phase is None else phase[rows],
+            [level for level in levels if level.during.any()],
+            known,
+        )
+
+    found = _in_parts(keypoints, part)
     sign = {name: model.knee_sign if name.startswith("knee") else 1.0 for name in LEG_COORDINATES}
     # What the pelvis does apart from the trunk line is not seen: it belongs into the hips' uncertainty.
     unseen = {name: PELVIS_SD_RAD if name.startswith("hip") else 0.0 for name in LEG_COORDINATES}
-    miss = found.residual[..., :2] if planar else found.residual
-    distance = np.linalg.norm(miss, axis=2)
+    miss = found.residual * np.array([1.0, 1.0, 0.0 if planar else 1.0])
+    squares = np.asarray(np.sum(miss**2, axis=2))
+    seen: NDArray[np.bool_] = np.isfinite(squares).any(axis=1)
+    rms = np.sqrt(np.nanmean(squares[seen], axis=1))
     words = {"l": "left", "r": "right"}
     return KeypointMotion(
         found,
         {name: sign[name] * found.coordinate(name) for name in LEG_COORDINATES},
         {name: np.hypot(found.q_sd[:, tree.index(name)], unseen[name]) for name in LEG_COORDINATES},
-        np.sqrt(np.nanmean(distance**2, axis=1)),
+        miss,
+        np.interp(found.time, found.time[seen], rms),
         tuple(NOT_FLAT.format(words[level.ends[0][0].lower()]) for level in found.not_level),
     )
 
@@ -113,12 +140,13 @@ def _phase(strides: Sequence[Mapping[str, Any]], time: FloatArray) -> FloatArray
     return np.asarray(time / float(np.median([stride["end"] - stride["start"] for stride in strides])))
 
 
-def _flat_foot(keypoints: Markers, side: str, planar: bool) -> Level | None:
-    """The sole on the floor while the heel and toe keypoints of this leg rest; None on a treadmill or without feet."""
+def _resting(keypoints: Markers, side: str, planar: bool) -> NDArray[np.bool_]:
+    """When the heel and toe keypoints of this leg rest (n,): the sole is on the floor. Never on a treadmill."""
     s = side.upper()
     names = [f"{s}Heel", f"{s}BigToe"]
+    during = np.zeros(len(keypoints.time), dtype=bool)
     if any(name not in keypoints.names for name in names):
-        return None
+        return during
     ends = keypoints.position[:, [keypoints.names.index(name) for name in names], : 2 if planar else 3]
     rate = keypoints.rate_hz
     filled, _ = fill_gaps(ends.reshape(len(ends), -1), rate)
@@ -126,8 +154,60 @@ def _flat_foot(keypoints: Markers, side: str, planar: bool) -> Level | None:
     speed = np.linalg.norm(np.gradient(path, keypoints.time, axis=0), axis=2)
     resting = np.nan_to_num(speed, nan=np.inf).max(axis=1) < RESTING_M_S
     edges = np.flatnonzero(np.diff(np.concatenate([[False], resting, [False]]).astype(int)))
-    during = np.zeros(len(resting), dtype=bool)
     for start, stop in edges.reshape(-1, 2):
         if stop - start >= SHORTEST_REST_S * rate:
             during[start:stop] = True
-    return Level((f"{s}Ball", f"{s}Sole"), during) if during.any() else None
+    return during
+
+
+def _in_parts(keypoints: Markers, solve: Callable[[slice, Trajectory | None], Trajectory]) -> Trajectory:
+    """A long recording in parts that overlap: the best seen one tells the person's measures to the others."""
+    n, overlap = len(keypoints.time), round(OVERLAP_S * keypoints.rate_hz)
+    count = max(1, int(np.ceil(float(np.ptp(keypoints.time)) / PART_S)))
+    edges = np.linspace(0, n, count + 1).round().astype(int)
+    rows = [slice(max(0, a - overlap), min(n, b + overlap)) for a, b in itertools.pairwise(edges)]
+    seen = [int(np.isfinite(keypoints.position[part, :, 0]).sum()) for part in rows]
+    first = int(np.argmax(seen))
+    known = solve(rows[first], None)
+    parts = [known if i == first else solve(part, known) for i, part in enumerate(rows)]
+    if count == 1:
+        return known
+    # Where parts overlap, one fades into the other.
+    weight = np.zeros((count, n))
+    for i, part in enumerate(rows):
+        ramp = np.minimum(np.arange(1, part.stop - part.start + 1), 2 * overlap + 1).astype(float)
+        weight[i, part] = ramp if part.start else 1.0 + 2.0 * overlap
+        if part.stop < n:
+            weight[i, part] *= ramp[::-1]
+    weight /= weight.sum(axis=0)
+
+    def blended(name: str) -> FloatArray:
+        total = np.zeros((n, *getattr(known, name).shape[1:]))
+        for i, (part, found) in enumerate(zip(rows, parts, strict=True)):
+            own = getattr(found, name)
+            total[part] += weight[i, part].reshape(-1, *[1] * (own.ndim - 1)) * own
+        return total
+
+    return dataclasses.replace(
+        known,
+        time=keypoints.time,
+        q=blended("q"),
+        q_sd=blended("q_sd"),
+        residual=_residual(keypoints, known, rows, parts, weight),
+        dropped=float(np.mean([found.dropped for found in parts])),
+        not_level=tuple({level.ends: level for found in parts for level in found.not_level}.values()),
+    )
+
+
+def _residual(
+    keypoints: Markers, known: Trajectory, rows: Sequence[slice], parts: Sequence[Trajectory], weight: FloatArray
+) -> FloatArray:
+    """Each frame's residual from the part that weighs most there; NaN for a keypoint that part does not have."""
+    result = np.full((len(keypoints.time), len(known.markers), 3), np.nan)
+    chief = weight.argmax(axis=0)
+    for i, (part, found) in enumerate(zip(rows, parts, strict=True)):
+        own = np.flatnonzero(chief == i)
+        for k, name in enumerate(known.markers):
+            if name in found.markers:
+                result[own, k] = found.residual[own - part.start, found.markers.index(name)]
+    return result

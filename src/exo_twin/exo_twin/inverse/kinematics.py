@@ -1,9 +1,10 @@
-"""Scaled model and keypoints in, joint angles out: OpenSim's inverse kinematics."""
+"""Scaled model and skin markers in, joint angles out: OpenSim's inverse kinematics."""
 
 from __future__ import annotations
 
 import dataclasses
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +15,15 @@ from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES
 from exo_common.opensim_files import Markers, Storage, read_storage, write_trc
 from exo_twin.inverse.models import GenericModel
-from exo_twin.inverse.scaling import ARMS_DOWN, model_markers
 from exo_twin.opensim_runtime import opensim
 
 FloatArray = NDArray[np.float64]
 
-# Coordinates that one side view can tell; all others are locked, for a plane assumption invents up to 35 deg of them.
-# The trunk is rigid: hip and shoulder keypoints tell one trunk line, not pelvis and spine apart.
-SAGITTAL_COORDINATES = (
-    *LEG_COORDINATES,
-    "pelvis_tilt",
-    "pelvis_tx",
-    "pelvis_ty",
-    "neck_flexion",
-    *(f"{name}_{side}" for name in ("arm_flex", "elbow_flex") for side in ("l", "r")),
-)
 TRACKED = ("LHip", "RHip", "LKnee", "RKnee", "LAnkle", "RAnkle")  # a frame needs all of them
 ACCURACY = 1e-5  # OpenSim's default
 SATURATION_DEG = 0.5  # this near to a clamped limit counts as saturated
 SATURATION_WARNING = 0.02  # of the frames
 MARKER_RMS_WARNING = 0.04  # m; OpenSim's advice is below 0.02 for skin markers, keypoints are twice as rough
-TRUNK_LINE_WARNING = (
-    "hip flexion is measured from the trunk line of video keypoints: expect it 10-15 degrees too extended; "
-    "the range of motion is not affected"
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +32,7 @@ class Kinematics:
 
     Attributes
     ----------
-    coordinates : every model coordinate over time (degrees and m), knee flexion positive.
-    file : the .mot as OpenSim wrote it.
+    coordinates : the model's coordinates over time (degrees and m), knee flexion positive.
     marker_rms : (n,) m, root mean square over markers per frame.
     marker_error : marker -> root mean square over frames of its distance from the model, m.
     saturated : coordinate -> fraction of frames at its clamped limit.
@@ -55,7 +40,6 @@ class Kinematics:
     """
 
     coordinates: Storage
-    file: Path
     marker_rms: FloatArray
     marker_error: dict[str, float]
     saturated: dict[str, float]
@@ -67,21 +51,15 @@ def solve_kinematics(
     scaled: Path,
     generic: GenericModel,
     output: Path,
-    sagittal: bool = True,
-    motion: Storage | None = None,
     clamped: bool = True,
 ) -> Kinematics:
     """Run OpenSim's InverseKinematicsTool on every frame in which both legs are seen.
 
     Parameters
     ----------
-    markers : keypoints in OpenSim's frame, m; walking along +x or -x.
+    markers : with their keypoints, in OpenSim's frame, m; walking along +x or -x.
     scaled : the scaled .osim, with its markers.
     output : the .mot to write (degrees).
-    sagittal : one camera: lock what a side view cannot tell, and ignore the keypoints' depth.
-    motion : joint angles of a first pass over the same frames. The ankle's oblique axis moves the
-        toes sideways by centimetres; with the motion the keypoints get the depth of the
-        model in the wearer's poses, else in standing.
     clamped : keep the leg coordinates inside the model's ranges, as a twin needs them; walkers
         exceed a generic model's knee extension (0) and hip extension (-30 degrees).
 
@@ -90,15 +68,11 @@ def solve_kinematics(
     ExoError : if fewer than two frames show both legs or the solver fails.
     """
     model = opensim.Model(str(scaled.resolve()))
-    state = model.initSystem()
     prepared = walking_forward(_usable_frames(markers))
     if not clamped:
         for name in LEG_COORDINATES:
             model.updCoordinateSet().get(name).setDefaultClamped(False)
-    if sagittal:
-        _lock_out_of_plane(model)
-        prepared = _on_model_planes(prepared, model, state, motion)
-    state = model.initSystem()
+    model.initSystem()
     with tempfile.TemporaryDirectory(prefix="exo_ik_") as scratch:
         trc = Path(scratch) / "markers.trc"
         write_trc(trc, prepared)
@@ -108,18 +82,22 @@ def solve_kinematics(
     coordinates = _flexion_positive(read_storage(output), model)
     rms = errors.column("marker_error_RMS")
     saturated = _saturated(coordinates, model)
+    return Kinematics(
+        coordinates, rms, _marker_errors(prepared, on_model), saturated, kinematics_warnings(rms, saturated)
+    )
+
+
+def kinematics_warnings(marker_rms: FloatArray, saturated: Mapping[str, float]) -> list[str]:
+    """Sentences about markers (n,) m off the model and coordinates at their limits (share of the frames)."""
     warnings = [
         f"{name} stands at its limit in {100 * share:.0f} % of the frames; its true value may lie beyond"
         for name, share in saturated.items()
         if share > SATURATION_WARNING
     ]
-    if np.sqrt(np.mean(rms**2)) > MARKER_RMS_WARNING:
-        warnings.append(
-            f"keypoints miss the model by {1e3 * np.sqrt(np.mean(rms**2)):.0f} mm RMS; joint angles are uncertain"
-        )
-    if sagittal:
-        warnings.append(TRUNK_LINE_WARNING)
-    return Kinematics(coordinates, output, rms, _marker_errors(prepared, on_model), saturated, warnings)
+    rms = float(np.sqrt(np.mean(marker_rms**2)))
+    if rms > MARKER_RMS_WARNING:
+        warnings.append(f"keypoints miss the model by {1e3 * rms:.0f} mm RMS; joint angles are uncertain")
+    return warnings
 
 
 def walking_forward(markers: Markers) -> Markers:
@@ -145,31 +123,6 @@ def _usable_frames(markers: Markers) -> Markers:
         raise ExoError("no two frames show hips, knees and ankles of both legs; film the whole person from the side")
     window = slice(seen[0], seen[-1] + 1)
     return Markers(markers.time[window], markers.names, markers.position[window])
-
-
-def _lock_out_of_plane(model: Any) -> None:
-    coupled = set()
-    constraints = model.getConstraintSet()
-    for i in range(constraints.getSize()):
-        coupler = opensim.CoordinateCouplerConstraint.safeDownCast(constraints.get(i))
-        if coupler is not None:
-            coupled.add(coupler.getDependentCoordinateName())
-    for coordinate in model.updCoordinateSet():
-        name = coordinate.getName()
-        if name not in SAGITTAL_COORDINATES and name not in coupled:
-            coordinate.setDefaultValue(ARMS_DOWN.get(name, coordinate.getDefaultValue()))
-            coordinate.setDefaultLocked(True)
-
-
-def _on_model_planes(markers: Markers, model: Any, state: Any, motion: Storage | None) -> Markers:
-    """Give every keypoint the depth its marker has on the model, in the poses of `motion` or standing."""
-    on_model = model_markers(model, state, motion)
-    position = markers.position.copy()
-    for i, name in enumerate(markers.names):
-        if name in on_model.names:
-            depth = on_model.position[:, on_model.names.index(name), 2]
-            position[:, i, 2] = np.where(np.isfinite(position[:, i, 0]), depth, np.nan)
-    return Markers(markers.time, markers.names, position)
 
 
 def _run_tool(model: Any, generic: GenericModel, markers: Markers, trc: Path, output: Path) -> None:

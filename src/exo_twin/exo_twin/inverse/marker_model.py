@@ -145,7 +145,7 @@ def place_markers(
     chosen = [i for i, name in enumerate(recording.names) if name in known or name not in marker_set.markers]
     landmarks = Markers(recording.time, tuple(recording.names[i] for i in chosen), recording.position[:, chosen])
     with tempfile.TemporaryDirectory(prefix="exo_place_") as scratch:
-        posed = solve_kinematics(_lasting(landmarks), scaled, generic, Path(scratch) / "pose.mot", sagittal=False)
+        posed = solve_kinematics(_lasting(landmarks), scaled, generic, Path(scratch) / "pose.mot")
     model = load_model(scaled)
     state = model.initSystem()
     locations = _measured_locations(model, state, posed.coordinates, recording, static)

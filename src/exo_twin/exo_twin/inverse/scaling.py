@@ -1,4 +1,4 @@
-"""Keypoints, height and mass in, a scaled OpenSim model out."""
+"""A generic OpenSim model made the wearer's size: by marker distances, or by factors known already."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exo_common.errors import ExoError
-from exo_common.frames import LEG_COORDINATES
-from exo_common.opensim_files import Markers, Storage
+from exo_common.opensim_files import Markers
 from exo_twin.forward.compiler.skeleton import set_pose
 from exo_twin.inverse.models import GenericModel
 from exo_twin.opensim_runtime import opensim
@@ -36,7 +35,6 @@ REQUIRED = (
     "RBigToe",
 )
 MIN_FRAMES = 20  # for a median length
-POSES = 60  # of a motion, spread over it, in which the model's own lengths are taken
 # Arms hang in the scaled model's neutral pose (this model's default is a T).
 ARMS_DOWN = {"arm_add_l": 0.0, "arm_add_r": 0.0}
 FACTOR_LIMITS = (0.6, 1.5)  # of the generic adult; beyond it units or labels are wrong
@@ -77,27 +75,18 @@ def scale_model(
     mass: float,
     generic: GenericModel,
     output: Path,
-    sagittal: bool = True,
-    motion: Storage | None = None,
     min_frames: int = MIN_FRAMES,
 ) -> Scaling:
-    """Scale the generic model to the wearer with OpenSim's ScaleTool.
+    """Scale the generic model by marker distances.
 
-    Every factor is the ratio of the median keypoint distance over all frames
-    and both sides to the same distance on the model; left and right are scaled
-    alike. Relative segment masses are the generic model's, their sum is `mass`.
-    Optimal fibre and tendon slack lengths scale with their paths (ScaleTool),
-    F_max with (mass / generic mass)^(2/3).
+    Every factor is the ratio of the median distance over all frames and both
+    sides to the same distance on the standing model; left and right are scaled alike.
 
     Parameters
     ----------
-    markers : keypoints in OpenSim's frame, m.
+    markers : with their keypoints, in OpenSim's frame, m.
     height, mass : of the wearer, m and kg.
     output : the .osim to write.
-    sagittal : keypoints are trustworthy in the x-y plane only (one camera): lengths are measured in it.
-    motion : the recording's joint angles from a first pass. Keypoints are not joint centres, so
-        their distances depend on the pose: with the motion the model's are taken in the
-        wearer's poses, else in standing (1-2 degrees of constant joint angle error).
     min_frames : in which a keypoint must be seen; 1 for the markers of a static trial.
 
     Raises
@@ -105,22 +94,21 @@ def scale_model(
     ExoError : for an impossible height or mass, a missing keypoint, or lengths
         that fit neither a human nor this height.
     """
-    _check_wearer(height, mass)
-    _check_markers(markers, min_frames)
+    check_wearer(height, mass)
+    check_keypoints(markers, min_frames)
     model = opensim.Model(str(generic.model))
     model.updateMarkerSet(opensim.MarkerSet(str(generic.markers)))
     for name, angle in ARMS_DOWN.items():
         model.updCoordinateSet().get(name).setDefaultValue(angle)
     state = model.initSystem()
-    generic_mass = model.getTotalMass(state)
-    on_model = model_markers(model, state, motion, POSES)
-    measured = {name: _length(markers, pairs, sagittal, min_frames) for name, (pairs, _) in generic.segments.items()}
+    on_model = model_markers(model, state)
+    measured = {name: _length(markers, pairs, min_frames) for name, (pairs, _) in generic.segments.items()}
     lengths, factors = {}, {}
     for name, (pairs, _) in generic.segments.items():
         if measured[name] is None:
             continue
         length, spread = measured[name] or (0.0, 0.0)
-        reference = _length(on_model, pairs, sagittal, 1)
+        reference = _length(on_model, pairs, 1)
         assert reference is not None
         factors[name] = length / reference[0]
         lengths[name] = {
@@ -128,7 +116,7 @@ def scale_model(
             "spread_m": round(spread, 4),
             "factor": round(factors[name], 4),
         }
-    warnings = _judge(lengths, factors, height)
+    warnings = judge_lengths(lengths, height)
     overall = float(np.mean([factors[name] for name in OVERALL if name in factors]))
     by_body = {body.getName(): overall for body in model.getBodySet()}
     for name, factor in factors.items():
@@ -136,19 +124,18 @@ def scale_model(
             for body in (stem, f"{stem}_l", f"{stem}_r"):
                 if body in by_body:
                     by_body[body] = factor
-    strength = (mass / generic_mass) ** STRENGTH_EXPONENT
-    _run_scale_tool(model, by_body, mass, strength, output)
+    strength = scale_by(model, by_body, mass, output)
     return Scaling(output, by_body, lengths, mass, strength, warnings)
 
 
-def _check_wearer(height: float, mass: float) -> None:
+def check_wearer(height: float, mass: float) -> None:
     if not (np.isfinite(height) and HEIGHT_LIMITS[0] <= height <= HEIGHT_LIMITS[1]):
         raise ExoError(f"wearer height {height} is not a height in m (0.8-2.4); correct session.yaml")
     if not (np.isfinite(mass) and MASS_LIMITS[0] <= mass <= MASS_LIMITS[1]):
         raise ExoError(f"wearer mass {mass} is not a mass in kg (15-250); correct session.yaml")
 
 
-def _check_markers(markers: Markers, min_frames: int) -> None:
+def check_keypoints(markers: Markers, min_frames: int) -> None:
     missing = [name for name in REQUIRED if name not in markers.names]
     if missing:
         raise ExoError(
@@ -163,47 +150,27 @@ def _check_markers(markers: Markers, min_frames: int) -> None:
             )
 
 
-def model_markers(model: Any, state: Any, motion: Storage | None, frames: int | None = None) -> Markers:
-    """The model's own markers, in the ground frame of its default pelvis.
-
-    Parameters
-    ----------
-    motion : leg angles to pose the model in; None: one frame, standing.
-    frames : how many of the motion's frames, spread over it; all by default.
-    """
-    poses: list[dict[str, float]] = [{}]
-    if motion is not None:
-        unit = np.deg2rad(1.0) if motion.in_degrees else 1.0
-        angles = unit * np.column_stack([motion.column(name) for name in LEG_COORDINATES])
-        rows = np.linspace(0, len(angles) - 1, frames or len(angles)).round().astype(int)
-        poses = [dict(zip(LEG_COORDINATES, map(float, angles[row]), strict=True)) for row in rows]
+def model_markers(model: Any, state: Any) -> Markers:
+    """The model's own markers, one frame in its default posture, in the ground frame."""
+    set_pose(model, state, {})
     marker_set = model.getMarkerSet()
     names = tuple(marker_set.get(i).getName() for i in range(marker_set.getSize()))
-    position = np.empty((len(poses), len(names), 3))
-    for frame, pose in zip(position, poses, strict=True):
-        set_pose(model, state, pose)
-        for i in range(len(names)):
-            place = marker_set.get(i).getLocationInGround(state)
-            frame[i] = [place.get(axis) for axis in range(3)]
-    return Markers(np.arange(len(poses), dtype=float), names, position)
+    places = [marker_set.get(i).getLocationInGround(state) for i in range(len(names))]
+    position = np.array([[[place.get(axis) for axis in range(3)] for place in places]])
+    return Markers(np.zeros(1), names, position)
 
 
-def _length(
-    markers: Markers, pairs: tuple[tuple[str, str], ...], sagittal: bool, frames: int
-) -> tuple[float, float] | None:
+def _length(markers: Markers, pairs: tuple[tuple[str, str], ...], min_frames: int) -> tuple[float, float] | None:
     """Median distance and its robust spread over frames and sides, m; None if hardly ever visible."""
     distances = []
     for pair in pairs:
         ends = [_midpoint(markers, names.split("+")) for names in pair]
         if ends[0] is None or ends[1] is None:
             continue
-        difference = ends[1] - ends[0]
-        if sagittal:
-            difference = difference[:, :2]
-        distances.append(np.linalg.norm(difference, axis=1))
+        distances.append(np.linalg.norm(ends[1] - ends[0], axis=1))
     together = np.concatenate(distances) if distances else np.zeros(0)
     together = together[np.isfinite(together)]
-    if len(together) < frames:
+    if len(together) < min_frames:
         return None
     median = float(np.median(together))
     return median, 1.4826 * float(np.median(np.abs(together - median)))
@@ -215,12 +182,18 @@ def _midpoint(markers: Markers, names: list[str]) -> FloatArray | None:
     return np.mean([markers.position[:, markers.names.index(name)] for name in names], axis=0)
 
 
-def _judge(lengths: Mapping[str, Mapping[str, float]], factors: Mapping[str, float], height: float) -> list[str]:
-    for name, factor in factors.items():
-        if not FACTOR_LIMITS[0] <= factor <= FACTOR_LIMITS[1]:
+def judge_lengths(lengths: Mapping[str, Mapping[str, float]], height: float) -> list[str]:
+    """Warnings about measured segments ("thigh" and "shank" among them; length_m, spread_m, factor).
+
+    Raises
+    ------
+    ExoError : if they fit neither a human nor this height.
+    """
+    for name, values in lengths.items():
+        if not FACTOR_LIMITS[0] <= values["factor"] <= FACTOR_LIMITS[1]:
             raise ExoError(
-                f"the {name.replace('_', ' ')} measures {lengths[name]['length_m']:.2f} m, {factor:.2f} of an average "
-                "adult's; check the keypoints' units (m) and labels"
+                f"the {name.replace('_', ' ')} measures {values['length_m']:.2f} m, {values['factor']:.2f} of an "
+                "average adult's; check the keypoints' units (m) and labels"
             )
     expected = LEG_OF_STATURE * height
     leg = lengths["thigh"]["length_m"] + lengths["shank"]["length_m"]
@@ -246,7 +219,18 @@ def _judge(lengths: Mapping[str, Mapping[str, float]], factors: Mapping[str, flo
     return warnings
 
 
-def _run_scale_tool(model: Any, by_body: Mapping[str, float], mass: float, strength: float, output: Path) -> None:
+def scale_by(model: Any, by_body: Mapping[str, float], mass: float, output: Path) -> float:
+    """Scale an initialised model with OpenSim's ScaleTool and write it; returns the factor on every F_max.
+
+    Relative segment masses are the generic model's, their sum is `mass` (kg). Optimal
+    fibre and tendon slack lengths scale with their paths (ScaleTool), F_max
+    with (mass / generic mass)^(2/3).
+
+    Raises
+    ------
+    ExoError : if OpenSim refuses or the file cannot be written.
+    """
+    strength = float((mass / model.getTotalMass(model.getWorkingState())) ** STRENGTH_EXPONENT)
     tool = opensim.ScaleTool()
     tool.setSubjectMass(mass)
     scaler = tool.getModelScaler()
@@ -268,3 +252,4 @@ def _run_scale_tool(model: Any, by_body: Mapping[str, float], mass: float, stren
     model.setName(output.stem)
     if not model.printToXML(str(output)):
         raise ExoError(f"{output} could not be written; free disk space or choose another folder")
+    return strength
