@@ -115,7 +115,7 @@ def test_ctrl_c_half_way_is_a_sentence_and_keeps_what_was_there(demo: Demo, tmp_
         [str(ROOT / "exo"), "personalise", str(folder)], stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     assert process.stderr
-    assert "pose and keypoints" in process.stderr.readline()
+    assert "capture: one camera" in process.stderr.readline()
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130

@@ -38,7 +38,7 @@ def personalise(session: Session, stages: Stages) -> Personalisation:
     """
     wearer, inputs = session.wearer, session_inputs(session)
     warnings: list[str] = []
-    with stages.stage(f"pose and keypoints from {session.source.value}") as progress:
+    with stages.stage(f"capture: {session.source.value}") as progress:
         capture = capture_session(session, progress)
         warnings += capture.quality.warnings
         with writing(session.folder / "capture", "capture", wearer.id, inputs, warnings) as folder:
