@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from exo_capture.filtering import smooth_markers
 from exo_capture.gait_events import find_events
+from exo_capture.marker_capture import capture_markers, event_differences
 from exo_capture.marker_files import ForcePlate, read_recording
 from exo_capture.marker_frame import to_opensim
 from exo_capture.marker_set import MarkerSet
@@ -23,6 +24,7 @@ from exo_common.frames import SIDES
 from exo_common.opensim_files import Markers, read_storage, read_trc
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+TRIALS = "*/*_C[45]_*.c3d"  # comfortable and fast
 LOADED_N = 20.0
 SHORTEST_STANCE_S = 0.3
 MATCH_S = 0.15
@@ -38,7 +40,7 @@ def measure() -> dict[str, float]:
     if (DATA / "walking_3d").is_dir():
         figures |= _figures("walking_3d", [_walking_3d()])
     if (DATA / "gait_speeds").is_dir():
-        figures |= _figures("gait_speeds", _gait_speeds())
+        figures |= _figures("gait_speeds", _gait_speeds()) | _against_labs()
     return figures
 
 
@@ -70,7 +72,7 @@ def _walking_3d() -> tuple[Markers, Contacts]:
 
 def _gait_speeds() -> list[tuple[Markers, Contacts]]:
     marker_set, trials = MarkerSet.load("gait_speeds_52"), []
-    for path in sorted((DATA / "gait_speeds").glob("*/*_C[45]_*.c3d")):
+    for path in sorted((DATA / "gait_speeds").glob(TRIALS)):
         try:
             recording = to_opensim(read_recording(path), marker_set)
         except ExoError:
@@ -86,6 +88,21 @@ def _gait_speeds() -> list[tuple[Markers, Contacts]]:
                 contacts[side][1].append(offs[0])
         trials.append((keypoints, contacts))
     return trials
+
+
+def _against_labs() -> dict[str, float]:
+    """Ours minus the events that the files carry, ms: mean and spread over all trials of gait_speeds."""
+    errors: Errors = {"strike": [], "off": []}
+    for path in sorted((DATA / "gait_speeds").glob(TRIALS)):
+        capture = capture_markers(path)
+        for kind, values in event_differences(capture.recording.events, capture.events).items():
+            errors[kind] += values
+    result = {}
+    for kind, values in errors.items():
+        result[f"gait_speeds_{kind}_minus_lab_mean_ms"] = 1000.0 * float(np.mean(values))
+        result[f"gait_speeds_{kind}_minus_lab_sd_ms"] = 1000.0 * float(np.std(values))
+        result[f"gait_speeds_{kind}_minus_lab_count"] = float(len(values))
+    return result
 
 
 def _edges(time: NDArray[np.float64], load: NDArray[np.float64]) -> tuple[list[float], list[float]]:
