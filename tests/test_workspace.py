@@ -62,6 +62,16 @@ def test_a_failing_tool_is_named_with_its_last_words(space: workspace.Workspace)
         space._call(["bash", "-c", "echo no such wheel; exit 1"], "run")
 
 
+def test_the_small_and_the_large_pose_model_are_only_nice_to_have(
+    space: workspace.Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[list[str]] = []
+    monkeypatch.setattr(space, "_call", lambda command, *_: calls.append(command))
+    space._fetch_weights({})
+    wanted = calls[0][calls[0].index(str(Path(space.home) / "weights")) + 1 :]
+    assert wanted == ["full", "--if-possible", "lite", "--if-possible", "heavy"]
+
+
 def test_missing_system_packages_become_one_command(
     space: workspace.Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
