@@ -25,6 +25,7 @@ STEP_MOST = 0.6  # rad or m; a longer step is shortened, for it leaves the regio
 OUTLIER_SD = 4.0  # a sample further off than this in any direction is dropped
 SETTLED = 1e-3  # m, and of a log factor: SD of what an earlier part of the recording has told
 LIMIT_SD = np.deg2rad(1.0)  # how softly a coordinate's range holds
+NOISE_RATIO = (0.4**2, 1.5**2)  # of the variance expected
 LENGTH_STEP = 0.01  # of a log scale factor, for a derivative
 LEVEL_SD = 0.006  # m; how level a sole is in mid-stance: 2 degrees
 LEVEL_GATE = 0.045  # m; a sole found steeper than 14 degrees (three SD of keypoints) does not stand flat
@@ -189,12 +190,7 @@ class MapEstimate:
     ) -> float:
         """Half of minus twice the log posterior, but for a constant."""
         posed = self.posed(unknowns)
-        residual = self.measured - posed.position
-        total = 0.0
-        for k, (rows, factor) in enumerate(whiteners):
-            seen = np.isfinite(self.sd[k])
-            along = residual[rows, k] @ self.axes[k][seen].T / (self.sd[k][seen] * inflation)
-            total += float((solve_triangular(factor, along, lower=True, check_finite=False) ** 2).sum())
+        total = self._misfit(posed, whiteners, inflation)
         total += float((((self.prior_mean - unknowns.vector) / self.prior_sd) ** 2).sum())
         if not self.rigid:
             for _, ends, rows in self.levels:
@@ -203,6 +199,24 @@ class MapEstimate:
         q = self.q(unknowns, self.basis)[:, self.limited]
         beyond = np.clip(q, self.tree.lower[self.limited], self.tree.upper[self.limited]) - q
         return total + float(((beyond / LIMIT_SD) ** 2).sum())
+
+    def _misfit(self, posed: Posed, whiteners: list[tuple[NDArray[np.int64], FloatArray]], inflation: float) -> float:
+        """Sum of the squares of the whitened residuals."""
+        residual = self.measured - posed.position
+        total = 0.0
+        for k, (rows, factor) in enumerate(whiteners):
+            seen = np.isfinite(self.sd[k])
+            along = residual[rows, k] @ self.axes[k][seen].T / (self.sd[k][seen] * inflation)
+            total += float((solve_triangular(factor, along, lower=True, check_finite=False) ** 2).sum())
+        return total
+
+    def learn_noise(self, unknowns: Unknowns, covariance: FloatArray) -> None:
+        """Scale the noise to what the residuals show, within limits: estimators and pictures differ."""
+        whiteners = [self._whitener(k) for k in range(len(self.tree.markers))]
+        samples = sum(len(rows) * int(np.isfinite(self.sd[k]).sum()) for k, (rows, _) in enumerate(whiteners))
+        used_up = float((1.0 - np.diag(covariance) / self.prior_sd**2).sum())
+        ratio = self._misfit(self.posed(unknowns), whiteners, 1.0) / max(samples - used_up, 1.0)
+        self.sd = self.sd * np.sqrt(np.clip(ratio, *NOISE_RATIO))
 
     def marginalise_lengths(self, unknowns: Unknowns) -> None:
         """Ask for the most probable lengths whatever the motion, not together with the most probable motion.

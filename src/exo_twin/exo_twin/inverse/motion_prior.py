@@ -47,10 +47,9 @@ HABITS: tuple[tuple[str, Habit], ...] = (
     (r"subtalar_angle_[lr]", Habit(0.0, 8.0, 5.0)),
     (r"(L5_S1_Flex_Ext|lumbar_extension)", Habit(0.0, 5.0, 0.5)),
     (r"(L5_S1_Lat_Bending|lumbar_bending|L5_S1_axial_rotation|lumbar_rotation)", Habit(0.0, 3.0, 2.0)),
-    (r"neck_flexion", Habit(0.0, 20.0, 2.0)),
-    (r"arm_flex_[lr]", Habit(0.0, 25.0, 25.0)),
-    (r"arm_add_[lr]|arm_rot_[lr]", Habit(0.0, 15.0, 5.0)),
-    (r"elbow_flex_[lr]", Habit(20.0, 20.0, 15.0)),
+    (r"neck_flexion", Habit(0.0, 20.0, 5.0)),
+    (r"arm_flex_[lr]|arm_add_[lr]|arm_rot_[lr]", Habit(0.0, 60.0, 30.0)),
+    (r"elbow_flex_[lr]", Habit(20.0, 40.0, 30.0)),
 )
 
 

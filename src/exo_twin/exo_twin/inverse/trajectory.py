@@ -89,9 +89,10 @@ def fit_trajectory(
         unknowns, covariance_of = fit.solve(unknowns)
         if not fit.drop_outliers(unknowns):
             break
+    fit.learn_noise(unknowns, covariance_of)
     if known is None:
         fit.marginalise_lengths(unknowns)
-        unknowns, covariance_of = fit.solve(unknowns)
+    unknowns, covariance_of = fit.solve(unknowns)
     if fit.dropped > MOST_DROPPED:
         raise ExoError("no motion of the model explains the keypoints; check their units, labels and direction")
     return fit.result(unknowns, covariance_of, markers.time, position, len(used))
