@@ -86,8 +86,13 @@ def plain_triangulation(observations: np.ndarray, cameras: tuple, time_s: np.nda
 def main() -> int:
     """Run the bench."""
     parser = argparse.ArgumentParser(prog="./exo bench capture", description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path(os.environ["EXO_ROOT"]).parent / "shared" / "data",
-                        help="folder with recorded gait: walking_3d and gait_speeds (default: %(default)s)")  # fmt: skip
+    recordings = Path(os.environ["EXO_ROOT"]).parent / "shared" / "data"
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=recordings,
+        help="folder with recorded gait: walking_3d and gait_speeds (default: %(default)s)",
+    )
     parser.add_argument("--seeds", type=int, default=SEEDS, help="random seeds per wearer (default: %(default)s)")
     parser.add_argument("--plays", type=int, default=3, help="plays of the live clip (default: %(default)s)")
     options = parser.parse_args()
