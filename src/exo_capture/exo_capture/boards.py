@@ -130,8 +130,12 @@ class Board:
 
     def _find_checkerboard(self, grey: NDArray[np.uint8]) -> Sighting | None:
         across, down = self.columns - 1, self.rows - 1
-        found, pixels = cv2.findChessboardCornersSB(grey, (across, down), flags=cv2.CALIB_CB_ACCURACY)
-        if not found:
+        # The plain search is quick and misses half of the boards in real pictures; the exhaustive one takes seconds.
+        for search in (0, cv2.CALIB_CB_EXHAUSTIVE | cv2.CALIB_CB_NORMALIZE_IMAGE):
+            found, pixels = cv2.findChessboardCornersSB(grey, (across, down), flags=cv2.CALIB_CB_ACCURACY | search)
+            if found:
+                break
+        else:
             return None
         grid = np.reshape(pixels, (down, across, 2)).astype(np.float64)
         # The square inside the first four corners is black like the one at the board's top left; its right

@@ -18,6 +18,8 @@ MIN_VIEWS = 6  # below, the solution exists but means nothing
 MAX_VIEWS = 30  # more cost time and add nothing
 K3_GAIN = 0.05  # the third radial coefficient is kept if it lowers the error by this share
 BAD_VIEW = 3.0  # a view whose error is so many times the median is blurred or misread
+POOR_FIT_PX = 2.0  # a lens fits corners to 0.1-0.5 px
+FOCAL_GUESSES = (0.6, 1.0, 2.0)  # of the picture's longer side: wide, normal and long lenses
 GRID = 4  # the picture is divided into GRID x GRID fields to see which of them the board visited
 
 
@@ -64,6 +66,12 @@ def calibrate_lens(name: str, views: Sequence[Sighting], board: Board, size: tup
             f"take 15 or more ({MIN_VIEWS} at least), near and far, tilted, and in every corner of the picture"
         )
     fit = _fit(name, views, board, size)
+    if fit.error > POOR_FIT_PX and len(views) > MIN_VIEWS:
+        # One view that OpenCV cannot place pulls all others along; it is the one without which the rest fit.
+        others = [[view for view in views if view is not left_out] for left_out in views]
+        fits = [_fit(name, rest, board, size) for rest in others]
+        best = min(range(len(fits)), key=lambda i: fits[i].error)
+        fit, views = fits[best], others[best]
     good = fit.view_errors <= BAD_VIEW * np.median(fit.view_errors)
     kept = [view for view, keep in zip(views, good, strict=True) if keep]
     if not good.all() and len(kept) >= MIN_VIEWS:
@@ -125,15 +133,18 @@ def _fit(name: str, views: Sequence[Sighting], board: Board, size: tuple[int, in
     places = [corners[view.ids] for view in views]
     pixels = [view.pixels.astype(np.float32) for view in views]
 
-    def fit(flags: int) -> _Fit:
+    def fit(flags: int, focal: float) -> _Fit:
+        start = np.array([[focal, 0.0, size[0] / 2.0], [0.0, focal, size[1] / 2.0], [0.0, 0.0, 1.0]])
         error, matrix, distortion, turns, shifts, sd, _, view_errors = cv2.calibrateCameraExtended(
-            places, pixels, size, np.eye(3), np.zeros(5), flags=flags
+            places, pixels, size, start, np.zeros(5), flags=flags | cv2.CALIB_USE_INTRINSIC_GUESS
         )
         poses = np.column_stack([np.reshape(turns, (-1, 3)), np.reshape(shifts, (-1, 3))])
         return _Fit(matrix, np.ravel(distortion)[:5], error, np.ravel(view_errors), poses, np.ravel(sd)[:2])
 
     try:
-        simple, full = fit(cv2.CALIB_FIX_K3), fit(0)
+        # Few or flat views leave OpenCV's own first guess far off, and the search then ends in nonsense.
+        simple = min((fit(cv2.CALIB_FIX_K3, share * max(size)) for share in FOCAL_GUESSES), key=lambda f: f.error)
+        full = fit(0, float(simple.matrix[0, 0]))
     except cv2.error:
         raise ExoError(
             f"the pictures of {name} do not determine its lens; tilt the board by 30 degrees and more in some"
