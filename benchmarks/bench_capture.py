@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,8 +22,11 @@ import synthetic_cameras
 from results import report
 from rich.progress import Progress
 
+from exo_capture.alignment import align
 from exo_capture.calibration_files import read_calibration
-from exo_capture.landmarks import MARKERS
+from exo_capture.cameras import Camera
+from exo_capture.filtering import fill_gaps, smooth
+from exo_capture.landmarks import MARKERS, Detections
 from exo_capture.multicamera_capture import capture_multicamera
 from exo_capture.quality import bone_length_cv_pct
 from exo_capture.triangulation import views, weighted_dlt
@@ -56,7 +60,7 @@ def four_cameras() -> tuple[dict[str, float], dict[str, float]]:
     capture = capture_multicamera(videos, cameras, model_path(), synchronise=False)
     found_by = capture.reconstruction
     own = found_by.figures
-    plain = plain_triangulation(found_by.observations, found_by.cameras, found_by.markers.time)
+    plain = plain_triangulation(capture.detections, cameras)
     model = keypoint_model(blazepose_model())
     covariance = np.nanmedian(found_by.covariance, axis=0)
     after = solve_keypoints(model, found_by.raw, FOUR_CAMERAS_HEIGHT_M, covariance=covariance)
@@ -69,18 +73,29 @@ def four_cameras() -> tuple[dict[str, float], dict[str, float]]:
     }
     bones = bone_length_cv_pct(plain)
     peers = {
-        "dlt_bone_cv_pct": float(np.mean(list(bones.values()))),
-        "dlt_marker_rms_mm": 1e3 * float(np.sqrt(np.mean(plain_after.marker_rms**2))),
+        "weighted_dlt_bone_cv_pct": float(np.mean(list(bones.values()))),
+        "weighted_dlt_marker_rms_mm": 1e3 * float(np.sqrt(np.mean(plain_after.marker_rms**2))),
     }
     return figures, peers
 
 
-def plain_triangulation(observations: np.ndarray, cameras: tuple, time_s: np.ndarray) -> Markers:
-    """Weighted linear triangulation of all that was seen of this person, with no test of what fits."""
+def plain_triangulation(detections: Sequence[Detections], cameras: Sequence[Camera]) -> Markers:
+    """The usual method: confidence-weighted linear triangulation of all that was seen, as calibrated, low-passed.
+
+    One person is in these pictures, so the first that each camera saw is taken.
+    """
+    seen = np.full((len(cameras), len(detections[0].time), 33, 3), np.nan)
+    for view, own in zip(seen, detections, strict=True):
+        frames, first = np.unique(own.frame, return_index=True)
+        view[frames[frames < len(view)]] = own.landmarks[first[frames < len(view)]]
+    points = np.full(seen.shape[1:], np.nan)
     slots = list(MARKERS.values())
-    seen = observations[:, :, slots].copy()
-    seen[..., 2] = np.where(np.isfinite(seen[..., 0]), 1.0, np.nan)
-    return Markers(time_s, tuple(MARKERS), weighted_dlt(views(seen, cameras)))
+    points[:, slots] = weighted_dlt(views(seen[:, :, slots], cameras))
+    time_s = detections[0].time
+    rate_hz = (len(time_s) - 1) / (time_s[-1] - time_s[0])
+    placed = align(points).points(points[:, slots])
+    filled, _ = fill_gaps(placed.reshape(len(placed), -1), rate_hz)
+    return Markers(time_s, tuple(MARKERS), smooth(filled, rate_hz).reshape(placed.shape))
 
 
 def main() -> int:

@@ -24,6 +24,7 @@ from exo_interfaces.msg import HipCommand, SafetyState, TwinState
 PUSHING_NM = 1.0
 # Supervisor and device both see silence within 30 ms; the rest is a busy machine's scheduling.
 TO_ZERO_S = 0.25
+STARVED_TRIES = 3
 
 
 @pytest.fixture
@@ -81,6 +82,14 @@ def test_a_second_writer_of_the_command_topic_is_refused(graph: Graph) -> None:
             return bool(graph.operator.device.refused > 0)
 
         graph.operator.wait_until(tripped, "a trip of the supervisor", 10.0)
+        for _ in range(STARVED_TRIES):
+            # On a starved machine a late request may trip the supervisor before the intruder is known.
+            if not graph.operator.safety.reason.endswith("_lost"):
+                break
+            node.destroy_publisher(publisher)
+            arm_and_push(graph)
+            publisher = node.create_publisher(HipCommand, "/hip_effort_controller/commands", PUBLISH)
+            graph.operator.wait_until(tripped, "a trip of the supervisor", 10.0)
         assert "writer" in graph.operator.safety.reason
         graph.operator.wait_until(lambda: torque(graph) < NO_TORQUE_NM, "zero torque at the device", 5.0)
         # The graph may tell the supervisor of the intruder before DDS has matched it with the device.
