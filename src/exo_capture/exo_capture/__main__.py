@@ -108,10 +108,13 @@ def _summarise(capture: Capture | MulticameraCapture, folder: Path) -> None:
     )
     gait = quality.gait
     if gait:
-        console.print(
-            f"speed {gait['speed_m_s']:.2f} m/s, cadence {gait['cadence_steps_min']:.0f} steps/min, "
-            f"stride {gait['stride_length_m']:.2f} m, stance {gait['stance_pct']:.0f} %"
+        # On a treadmill there are neither a speed nor lengths.
+        travel = (
+            f"speed {gait['speed_m_s']:.2f} m/s, stride {gait['stride_length_m']:.2f} m, "
+            if "speed_m_s" in gait
+            else ""
         )
+        console.print(f"{travel}cadence {gait['cadence_steps_min']:.0f} steps/min, stance {gait['stance_pct']:.0f} %")
         curves = mean_strides(sagittal_angles(capture.markers), capture.markers.time, capture.events)
         ranges = [f"{name} {np.degrees(np.ptp(curve)):.0f}" for name, curve in curves.items()]
         console.print(f"range of the mean stride, deg: {', '.join(ranges)}")

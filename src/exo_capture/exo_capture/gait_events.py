@@ -17,6 +17,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import median_filter
 from scipy.signal import find_peaks, peak_prominences
 
 from exo_common.frames import SIDES
@@ -27,7 +28,12 @@ FLANK_SHARE = 0.1  # of it, seen on both sides: at the ends of a recording noise
 STRIDE_S = (0.5, 2.5)  # a run is shorter, a stop longer
 STANCE_SHARE = (0.3, 0.9)
 LANDED_SHARE = 0.5  # of the walking speed: half way between flying with the pelvis and standing
+FACING_S = 1.0  # a foot that flies or rolls off points elsewhere for less than half of it
+FACING_SHARE = 0.5  # of a foot's full length ahead: within 60 degrees of the walk
+TREADMILL_STRIDE_M = 0.1  # a shorter mean stride does not travel; the shortest strides of patients are 0.3 m
 LANDING_S = 0.1  # after Zeni's heel strike; a heel that has not slowed down by then did not land
+PART_NOTE = "the person walks forward only from {:.1f} to {:.1f} s; strides are taken from that part alone"
+ON_THE_SPOT_NOTE = "the person walks on the spot (a treadmill): speed and lengths of strides are not known"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,23 +59,78 @@ class Stride:
 
 @dataclasses.dataclass(frozen=True)
 class GaitEvents:
-    """Times, s, of heel strikes and toe-offs by side, and the complete strides in order of time."""
+    """Times, s, of heel strikes and toe-offs by side, and the complete strides in order of time.
+
+    `part` is from when to when the person walks forward, if that is not the whole recording.
+    """
 
     heel_strikes: dict[str, tuple[float, ...]]
     toe_offs: dict[str, tuple[float, ...]]
     strides: tuple[Stride, ...]
+    part: tuple[float, float] | None = None
 
     def of(self, side: str) -> tuple[Stride, ...]:
         """Strides of one leg."""
         return tuple(stride for stride in self.strides if stride.side == side)
 
+    @property
+    def on_the_spot(self) -> bool:
+        """Whether the strides lead nowhere, as on a treadmill."""
+        return bool(self.strides and abs(np.mean([s.length for s in self.strides])) < TREADMILL_STRIDE_M)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a quality report has to say about the strides, in sentences."""
+        notes = []
+        if self.part is not None:
+            notes.append(PART_NOTE.format(*self.part))
+        if self.on_the_spot:
+            notes.append(ON_THE_SPOT_NOTE)
+        return tuple(notes)
+
+
+def facing_part(time: NDArray[np.float64], ahead: NDArray[np.float64]) -> slice:
+    """The longest part in which somebody faces forward; everything if nothing is known, empty if never.
+
+    Parameters
+    ----------
+    time : (n,) s.
+    ahead : (n,) m, how far the toes are ahead of the heels; NaN where unknown.
+    """
+    known = np.isfinite(ahead)
+    if known.sum() < 2:
+        return slice(0, len(time))
+    window = max(1, round(FACING_S * (len(time) - 1) / float(time[-1] - time[0])))
+    facing = median_filter(np.interp(time, time[known], ahead[known]), window, mode="nearest")
+    forward = facing > FACING_SHARE * max(float(facing.max()), 0.0)
+    ends = np.flatnonzero(np.diff(np.concatenate([[False], forward, [False]]).astype(int)))
+    return max(
+        (slice(int(a), int(b)) for a, b in zip(ends[::2], ends[1::2], strict=True)), key=_length, default=slice(0, 0)
+    )
+
+
+def faces_forward(stride: Stride, markers: Markers) -> bool:
+    """Whether the toes are ahead of the heel during a stride."""
+    during = (markers.time >= stride.start) & (markers.time <= stride.end)
+    side = stride.side.upper()
+    return bool(np.nanmedian((_x(markers, f"{side}BigToe") - _x(markers, f"{side}Heel"))[during]) > 0.0)
+
 
 def find_events(markers: Markers, landing: bool = True) -> GaitEvents:
     """Events and strides of BlazePose-named markers in OpenSim's frame (walking along +x), of one camera or several.
 
-    The markers must be low-passed. Strides with a gap in any of the leg's markers are left out. Without `landing`
-    heel strikes stay where Zeni et al. have them.
+    The markers must be low-passed. Of somebody who turns round, the longest part walking forward is used. Strides
+    with a gap in any of the leg's markers are left out. Without `landing` heel strikes stay where Zeni et al. have
+    them.
     """
+    used = facing_part(markers.time, feet_ahead(markers))
+    part = None
+    if _length(used) < len(markers.time):
+        begin, end = markers.time[used.start], markers.time[max(used.stop - 1, used.start)]
+        part = (float(begin), float(end))
+        markers = Markers(markers.time[used], markers.names, markers.position[used])
+    if len(markers.time) < 2:
+        return GaitEvents({side: () for side in SIDES}, {side: () for side in SIDES}, (), part)
     strikes, offs, strides = {}, {}, []
     pelvis = (_x(markers, "LHip") + _x(markers, "RHip")) / 2.0
     for side in SIDES:
@@ -86,9 +147,9 @@ def find_events(markers: Markers, landing: bool = True) -> GaitEvents:
             if len(off) == 1 and whole[first : last + 1].all() and STRIDE_S[0] <= end - start <= STRIDE_S[1]:
                 at = np.interp([start, end], markers.time[whole], _x(markers, f"{s}Heel")[whole])
                 stride = Stride(side, start, off[0], end, float(at[1] - at[0]))
-                if STANCE_SHARE[0] <= stride.stance_share <= STANCE_SHARE[1]:
+                if STANCE_SHARE[0] <= stride.stance_share <= STANCE_SHARE[1] and faces_forward(stride, markers):
                     strides.append(stride)
-    return GaitEvents(strikes, offs, tuple(sorted(strides, key=lambda stride: stride.start)))
+    return GaitEvents(strikes, offs, tuple(sorted(strides, key=lambda stride: stride.start)), part)
 
 
 def mean_strides(
@@ -139,23 +200,29 @@ def spatio_temporal(events: GaitEvents, markers: Markers) -> dict[str, float]:
     `step_time_s`, `step_length_m`, `double_support_pct` (both of a stride's phases together). With two or more of a
     kind, `<name>_sd` and, in % of the mean, `<name>_cv_pct`. Per leg the same names with `_l` and `_r` before the
     unit, where it has any; `<name>_asymmetry_pct` is the legs' difference over their mean. Empty without strides.
+    On a treadmill, whose speed nobody knows, there are neither lengths nor a speed.
     """
     strides = events.strides
     if not strides:
         return {}
     steps = find_steps(events, markers)
     duration = float(np.mean([stride.duration for stride in strides]))
-    length = float(np.mean([stride.length for stride in strides]))
-    result = {"cadence_steps_min": 120.0 / duration, "speed_m_s": length / duration}
+    result = {"cadence_steps_min": 120.0 / duration}
+    lengths: list[tuple[str, str, list[tuple[str, float]]]] = []
+    if not events.on_the_spot:
+        result["speed_m_s"] = float(np.mean([stride.length for stride in strides])) / duration
+        lengths = [
+            ("stride_length", "m", [(stride.side, stride.length) for stride in strides]),
+            ("step_length", "m", [(step.side, step.length) for step in steps]),
+        ]
     if steps:
         # A stride holds two steps, each with one phase on both feet.
         result["double_support_pct"] = 200.0 * float(np.mean([step.double_support for step in steps])) / duration
     for name, unit, samples in (
         ("stride_time", "s", [(stride.side, stride.duration) for stride in strides]),
-        ("stride_length", "m", [(stride.side, stride.length) for stride in strides]),
         ("stance", "pct", [(stride.side, 100.0 * stride.stance_share) for stride in strides]),
         ("step_time", "s", [(step.side, step.duration) for step in steps]),
-        ("step_length", "m", [(step.side, step.length) for step in steps]),
+        *lengths,
     ):
         result |= _summary(name, unit, samples)
     return result
@@ -200,6 +267,18 @@ def _landings(time: NDArray[np.float64], ahead: NDArray[np.float64], peaks: tupl
         else:
             result.append(peak)
     return tuple(result)
+
+
+def feet_ahead(markers: Markers) -> NDArray[np.float64]:
+    """How far (n,) m the toes are ahead of the heels along +x, mean of the feet that are seen; NaN where none is."""
+    feet = np.stack([_x(markers, f"{side.upper()}BigToe") - _x(markers, f"{side.upper()}Heel") for side in SIDES])
+    seen = np.isfinite(feet)
+    total = np.where(seen, feet, 0.0).sum(axis=0)
+    return np.where(seen.any(axis=0), total / np.maximum(seen.sum(axis=0), 1), np.nan)
+
+
+def _length(part: slice) -> int:
+    return int(part.stop - part.start)
 
 
 def _at(time: NDArray[np.float64], series: NDArray[np.float64], when: float) -> float:

@@ -10,9 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exo_capture.filtering import fill_gaps, smooth_markers
-from exo_capture.gait_events import STANCE_SHARE, STRIDE_S, GaitEvents, Stride, find_events, spatio_temporal
+from exo_capture.gait_events import (
+    STANCE_SHARE,
+    STRIDE_S,
+    GaitEvents,
+    Stride,
+    faces_forward,
+    find_events,
+    spatio_temporal,
+)
 from exo_capture.marker_files import FootEvent, Recording, Subject, read_recording
-from exo_capture.marker_frame import ON_THE_SPOT, to_opensim, walks
+from exo_capture.marker_frame import to_opensim, walks
 from exo_capture.marker_set import MarkerSet, recognise
 from exo_capture.quality import GOOD, NOT_USABLE, USABLE, Quality, bone_length_cv_pct
 from exo_common.errors import ExoError
@@ -24,7 +32,6 @@ FloatArray = NDArray[np.float64]
 MISSING_PCT = (5.0, 25.0)  # of the samples of the markers that keypoints are made of: good up to, usable up to
 BONE_CV_PCT = (3.0, 8.0)  # skin moves on the bone by about 2 % of a segment's length
 MATCH_S = 0.15  # an event of the file and one of ours further apart are different events
-ON_GROUND_ONLY = ("speed", "stride_length", "step_length")
 HEIGHT_OFF_M, MASS_OFF_KG = 0.03, 5.0  # between the file and the session, beyond which one of them is wrong
 ASSUMPTIONS = (
     "hip joint centres follow from the pelvis markers by regression (Harrington et al. 2007)",
@@ -134,7 +141,7 @@ def file_strides(events: tuple[FootEvent, ...], keypoints: Markers) -> tuple[Str
             if len(between) == 1 and STRIDE_S[0] <= end - start <= STRIDE_S[1]:
                 at = np.interp([start, end], keypoints.time, heel)
                 stride = Stride(side, start, between[0], end, float(at[1] - at[0]))
-                if STANCE_SHARE[0] <= stride.stance_share <= STANCE_SHARE[1]:
+                if STANCE_SHARE[0] <= stride.stance_share <= STANCE_SHARE[1] and faces_forward(stride, keypoints):
                     found.append(stride)
     return tuple(sorted(found, key=lambda stride: stride.start))
 
@@ -187,8 +194,6 @@ def _judge(
         verdict = USABLE if verdict == GOOD else verdict
     facts = {"marker set": marker_set.name, "frame": "; ".join(notes)}
     facts["events"] = "of the file" if from_file else "from the motion"
-    gait = spatio_temporal(GaitEvents(events.heel_strikes, events.toe_offs, strides), keypoints)
-    if ON_THE_SPOT in facts["frame"]:
-        warnings.append("the person walks on the spot (a treadmill): speed and lengths of strides are not known")
-        gait = {name: value for name, value in gait.items() if not name.startswith(ON_GROUND_ONLY)}
-    return Quality(verdict, tuple(warnings), figures, counts, gait, facts, ASSUMPTIONS)
+    counted = dataclasses.replace(events, strides=strides)
+    gait = spatio_temporal(counted, keypoints)
+    return Quality(verdict, (*warnings, *counted.notes), figures, counts, gait, facts, ASSUMPTIONS)

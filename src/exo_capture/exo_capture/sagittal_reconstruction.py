@@ -140,7 +140,7 @@ def reconstruct_sagittal(
             "direction": "to the right" if view.direction > 0 else "to the left",
             "near_leg": SIDE_NAMES[view.near_side],
         },
-        notes=[*notes, *_near_leg_note(seen, view)],
+        notes=[*notes, *events.notes, *_near_leg_note(seen, view)],
     )
     return SagittalReconstruction(markers, raw, turned(steady, -roll), window, events, quality, view)
 

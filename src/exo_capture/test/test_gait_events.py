@@ -101,6 +101,18 @@ def test_walking_on_a_treadmill_gives_the_same_times(walker):
         np.testing.assert_allclose(on_belt.heel_strikes[side], overground.heel_strikes[side], atol=0.005)
 
 
+def test_strides_of_somebody_who_turns_round_are_those_of_the_longest_way_forward(walker):
+    markers = synthetic(walker, seconds=5.0)
+    back = markers.position * (-1.0, 1.0, -1.0)
+    time = np.concatenate([markers.time, markers.time[-1] + 1.0 / RATE_HZ + markers.time])
+    events = find_events(Markers(time, markers.names, np.concatenate([markers.position, back])))
+    forward = find_events(markers)
+    assert len(events.strides) == len(forward.strides) and events.notes and not forward.notes
+    assert min(stride.length for stride in events.strides) > 0.9 * SPEED * STRIDE_S
+    backward = find_events(Markers(markers.time, markers.names, back))
+    assert not backward.strides and backward.notes
+
+
 def plate_errors(shared_data, landing):
     """Differences to force plates, s, of heel strikes and of toe-offs."""
     recorded = read_trc(shared_data / "walking_3d" / "markers_walk.trc")

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from exo_capture.gait_events import ON_THE_SPOT_NOTE
 from exo_capture.keypoint_capture import capture_keypoints
 from exo_capture.landmarks import MARKERS
 from exo_capture.multicamera_capture import NO_WALKING
@@ -18,7 +19,7 @@ NAMES = tuple(MARKERS)
 
 
 def trc(folder, position=WALK, names=NAMES):
-    write_trc(folder / "walk.trc", Markers(TIME, names, position))
+    write_trc(folder / "walk.trc", Markers(2.0 + np.arange(len(position)) / RATE_HZ, names, position))
     return folder / "walk.trc"
 
 
@@ -54,6 +55,32 @@ def test_a_part_of_the_file(tmp_path):
 def test_somebody_who_stands_has_no_strides(tmp_path):
     found = capture_keypoints(trc(tmp_path, np.repeat(WALK[:1], len(TIME), axis=0)))
     assert not found.events.strides and NO_WALKING in found.quality.warnings
+
+
+@pytest.mark.parametrize(("back", "begins"), [(1.0, 2.0), (0.6, 2.0), (1.5, 7.0)])
+def test_of_an_out_and_back_the_longer_way_is_used_and_the_report_says_so(tmp_path, back, begins):
+    returning = walker(2.0 + np.arange(round(back * len(TIME))) / RATE_HZ, speed=SPEED)[:, list(MARKERS.values())]
+    returning = returning * (-1.0, 1.0, -1.0)
+    returning[..., 0] += WALK[-1, :, 0].mean() - returning[0, :, 0].mean()
+    turn = cv2.Rodrigues(np.array([0.0, 1.0, 0.0]))[0]
+    found = capture_keypoints(trc(tmp_path, np.concatenate([WALK, returning]) @ turn.T))
+    longer = max(back, 1.0) * len(TIME) / RATE_HZ
+    assert abs(found.markers.time[0] - begins) < 0.2
+    assert found.markers.time[-1] - found.markers.time[0] == pytest.approx(longer, abs=0.2)
+    assert min(len(found.events.of(side)) for side in "lr") >= 3
+    assert found.quality.gait["speed_m_s"] == pytest.approx(SPEED, rel=0.02)
+    assert found.quality.gait["stride_length_cv_pct"] < 2.0 and 60.0 < found.quality.gait["stance_pct"] < 70.0
+    assert sum("walks forward only from" in warning for warning in found.quality.warnings) == 1
+
+
+def test_a_treadmill_has_times_but_no_lengths(tmp_path):
+    rng = np.random.default_rng(0)
+    belt = walker(TIME, speed=0.0)[:, list(MARKERS.values())]
+    found = capture_keypoints(trc(tmp_path, belt + rng.normal(0.0, 0.003, belt.shape)))
+    assert min(len(found.events.of(side)) for side in "lr") >= 2
+    assert found.quality.gait["stride_time_s"] == pytest.approx(1.1, abs=0.01)
+    assert not [name for name in found.quality.gait if name.startswith(("speed", "stride_length", "step_length"))]
+    assert ON_THE_SPOT_NOTE in found.quality.warnings and len(found.quality.warnings) == 1
 
 
 def test_missing_feet_are_named(tmp_path):

@@ -76,6 +76,18 @@ def test_a_static_that_walks_and_a_treadmill(tmp_path):
     assert found.quality.gait["stride_time_s"] == pytest.approx(STRIDE, abs=0.01)
 
 
+def test_of_an_out_and_back_the_way_out_is_used(tmp_path):
+    out = walk(5.0)
+    back = out.position[:300] * (-1.0, 1.0, -1.0)
+    back[..., 0] += out.position[-1, :, 0].mean() - back[0, :, 0].mean()
+    position = np.concatenate([out.position, back])
+    both = dataclasses.replace(out, time=np.arange(len(position)) / 100.0, position=position)
+    found = capture_markers(write_c3d(tmp_path / "both.c3d", both))
+    assert found.quality.gait["speed_m_s"] == pytest.approx(SPEED, rel=0.02)
+    assert max(stride.end for stride in found.strides) < 5.1
+    assert any("walks forward only from" in warning for warning in found.quality.warnings)
+
+
 def test_a_subject_who_is_not_the_sessions_is_remarked(tmp_path):
     said = {"LABELS": ["weight", "height"], "UNITS": ["kg", "m"], "VALUES": [70.0, 1.80]}
     found = capture_markers(write_c3d(tmp_path / "walk.c3d", walk(), SUBJECT=said))
