@@ -149,6 +149,7 @@ def judge_walk(result: Reconstruction, notes: Sequence[str] = ()) -> tuple[GaitE
     facts, warnings = dict(result.facts), [*result.warnings, *notes]
     if walks(result.markers):
         events = find_events(result.markers)
+        warnings += events.notes
     else:
         warnings.append(NO_WALKING)
     quality = judge(
