@@ -24,7 +24,7 @@ MM = 1e-3
 QUALISYS_TO_OPENCV = np.diag([1.0, -1.0, -1.0])
 # Models of cameras that film; the others of a Qualisys system see markers only. "none" is what converters write.
 FILMING = ("video", "none")
-# Encoders drop up to a block of 16 px at a picture's right and lower edge (1088 becomes 1080).
+# Encoders drop or add less than a block of 16 px at a picture's right and lower edge (1088 becomes 1080).
 ENCODER_BLOCK_PX = 16
 # A room is smaller than this; a larger distance from the origin is one in mm.
 FURTHEST_CAMERA_M = 100.0
@@ -107,30 +107,26 @@ def cameras_for(names: Iterable[str], cameras: Sequence[Camera]) -> list[Camera]
     return [known[name] for name in wanted]
 
 
-def check_size(camera: Camera, size: tuple[int, int]) -> str | None:
-    """Compare a recording's picture size (width, height) px with the calibrated one.
+def picture_scale(camera: Camera, size: tuple[int, int]) -> float:
+    """Pixels of the calibration per pixel of a picture of another `size` (width, height) px.
 
-    Returns
-    -------
-    A warning if the picture lacks a few pixels at its edges, None if the sizes agree.
+    A picture that lacks or adds less than an encoder's block at its right and lower edge has scale 1; one of the
+    same shape is taken to be the calibrated picture made smaller or larger.
 
     Raises
     ------
-    ExoError : if the calibration cannot belong to the recording.
+    ExoError : if the calibration cannot belong to the picture.
     """
-    if size == camera.size:
-        return None
-    shown, calibrated = (f"{width}x{height} px" for width, height in (size, camera.size))
-    lost = np.subtract(camera.size, size)
-    if (lost >= 0).all() and (lost < ENCODER_BLOCK_PX).all():
-        return (
-            f"{camera.name}'s video is {shown} but was calibrated at {calibrated}; "
-            "the missing pixels are taken to be cut off at its right and lower edge"
-        )
+    (width, height), (calibrated_width, calibrated_height) = size, camera.size
+    if max(abs(width - calibrated_width), abs(height - calibrated_height)) < ENCODER_BLOCK_PX:
+        return 1.0
+    scale = calibrated_width / width
+    if abs(scale * height - calibrated_height) < ENCODER_BLOCK_PX:
+        return scale
     turned = ", turned by 90 degrees" if size == camera.size[::-1] else ""
     raise ExoError(
-        f"{camera.name}'s video is {shown} but was calibrated at {calibrated}{turned}; "
-        "calibrate again in the recording's mode or give that camera's own calibration"
+        f"{camera.name}'s picture is {width}x{height} px but was calibrated at {calibrated_width}x{calibrated_height} "
+        f"px{turned}; calibrate again in the recording's mode or give that camera's own calibration"
     )
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exo_capture.agreement import agreeing_cameras
-from exo_capture.calibration_files import check_size
+from exo_capture.calibration_files import picture_scale
 from exo_capture.cameras import Camera
 from exo_capture.causal_legs import LegGuard
 from exo_capture.causal_plane import NOT_FROM_THE_SIDE, LivePlane
@@ -105,7 +105,8 @@ class WearerView:
     ----------
     detect : RGB image to people (see pose.PoseBackend.detect).
     rule : how the wearer is chosen (see acquisition.Acquisition).
-    camera : its calibration, which its pictures must fit; None if it has none.
+    camera : its calibration, which its pictures must fit and in whose pixels the landmarks are given; None if it
+        has none.
     """
 
     def __init__(self, detect: Detect, rule: str, camera: Camera | None = None) -> None:
@@ -117,9 +118,10 @@ class WearerView:
         """Find the wearer in the next picture. Landmarks outside the picture are guesses, and left out."""
         time = picture.stamp_ns / NS_PER_S
         landmarks = np.full((33, 3), np.nan)
+        scale = 1.0
         if self._camera is not None:
             try:
-                check_size(self._camera, (picture.image.shape[1], picture.image.shape[0]))
+                scale = picture_scale(self._camera, (picture.image.shape[1], picture.image.shape[0]))
             except ExoError as error:
                 return Sighting(picture.stamp_ns, landmarks, self.follower.found, str(error))
         found = self.follower.step(picture.image, time)
@@ -128,6 +130,7 @@ class WearerView:
             size = np.array([picture.image.shape[1], picture.image.shape[0]])
             outside = ~((landmarks[:, :2] >= 0.0) & (landmarks[:, :2] < size)).all(axis=1)
             landmarks[outside] = (np.nan, np.nan, 0.0)
+            landmarks = landmarks * (scale, scale, 1.0)
         return Sighting(picture.stamp_ns, landmarks, self.follower.found)
 
 

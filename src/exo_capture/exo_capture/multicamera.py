@@ -64,6 +64,7 @@ class Reconstruction:
     observations : (c, n, 33, 3) px, px, weight of this person on the common times: exchanged legs mended, what the
         triangulation left out has weight 0 (and keeps its pixels), NaN where nothing was seen.
     offsets_s : by camera, what was added to its clock.
+    mirrored : names of the cameras whose pictures are mirrored; `observations` are turned back.
     sigma_px : by camera, standard deviation of its pixels on one axis.
     figures : name -> number, for the quality report.
     facts : name -> text, for the quality report.
@@ -76,6 +77,7 @@ class Reconstruction:
     cameras: tuple[Camera, ...]
     observations: FloatArray
     offsets_s: dict[str, float]
+    mirrored: frozenset[str]
     sigma_px: dict[str, float]
     figures: dict[str, float]
     facts: dict[str, str]
@@ -173,6 +175,7 @@ def reconstruct(
         tuple(alignment.camera(camera) for camera in recording.cameras),
         observations,
         dict(zip(names, recording.offsets_s.tolist(), strict=True)),
+        recording.mirrored,
         dict(zip(names, points.sigma.tolist(), strict=True)),
         {
             **figures_of(names, seen.seen, points, raw, repaired, exchanged, recording.synchronisation),
@@ -297,7 +300,14 @@ def _somebody_else(
         return np.zeros(0)
     shown = recording.times[camera][recording.detections[camera].frame[np.concatenate(rows)]]
     period = float(np.median(np.diff(recording.times[camera])))
-    return np.asarray(time[np.abs(time[:, None] - shown[None, :]).min(axis=1) < period])
+    return np.asarray(time[_to_nearest(time, shown) < period])
+
+
+def _to_nearest(time: FloatArray, others: FloatArray) -> FloatArray:
+    """How far each time is from the nearest of the others, which may be in any order; there is at least one."""
+    bounds = np.concatenate([[-np.inf], np.sort(others), [np.inf]])
+    after = np.searchsorted(bounds, time)
+    return np.asarray(np.minimum(time - bounds[after - 1], bounds[after] - time))
 
 
 def _sides_mended(
@@ -414,8 +424,7 @@ def _common_times(recording: Recording, person: Person) -> FloatArray:
         rows = [t.row for t in person.tracklets if t.camera == c]
         if rows:
             shown = recording.times[c][recording.detections[c].frame[np.concatenate(rows)]]
-            nearest = np.abs(shown[:, None] - reference[None, :]).min(axis=0)
-            seeing += nearest < period
+            seeing += _to_nearest(reference, shown) < period
     both = np.flatnonzero(seeing >= 2)
     if len(both) < 2:
         raise ExoError("the wearer is never seen by two cameras at once; let the cameras' fields overlap on the walk")

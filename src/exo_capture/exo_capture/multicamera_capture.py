@@ -2,21 +2,25 @@
 
 Two looks at every video: over the whole picture, to find the wearer in the room; then
 over a cut-out around the place where the wearer must be in each picture, and its mirror image.
+Who is the wearer is decided by the first look; of the second, only who is in her place is kept.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from exo_capture.association import body_size
+from exo_capture.calibration_files import picture_scale
 from exo_capture.cameras import Camera
 from exo_capture.clip_detection import Box, detect_clip
 from exo_capture.gait_events import GaitEvents, find_events, spatio_temporal
-from exo_capture.landmarks import Detections
+from exo_capture.landmarks import MARKERS, Detections
 from exo_capture.mirrored_pose import MirroredPose
 from exo_capture.multicamera import Reconstruction, reconstruct
 from exo_capture.quality import MULTICAMERA_ASSUMPTIONS, NOT_USABLE, Quality, judge
@@ -32,6 +36,8 @@ PEOPLE, PEOPLE_IN_CROP = 3, 2  # the wearer, a bystander, and in the whole pictu
 CROP_MARGIN = 0.3  # of the body's larger extent in the picture, on every side: markers end at nose, wrists and toes
 EXTENSION_S = 0.3  # beyond the first look the wearer is looked for where last seen for this long
 MIN_POINTS = 6  # markers needed to know where to look
+# Body sizes between the wearer's expected place and a candidate's; within `EXTENSION_S` a fast walker goes 0.25.
+MAX_DISTANCE = 0.3
 FIRST_SHARE = 0.45  # of the time
 MIN_FOOT_WAY_M = 0.25  # of a heel against the pelvis, forward and back; slow walking has 0.5, balancing far less
 NO_WALKING = "no walking was found: posture and joint angles are measured, but there are no strides"
@@ -85,30 +91,37 @@ def capture_multicamera(
         cameras, key=lambda camera: list(videos).index(camera.name) if camera.name in videos else len(videos)
     )
 
-    def look(
-        first: float, share: float, text: str, crops: Mapping[str, Callable[[int], Box | None]]
-    ) -> list[Detections]:
+    def look(first: float, share: float, text: str, rough: Reconstruction | None = None) -> list[Detections]:
+        known = {camera.name: camera for camera in rough.cameras} if rough else {}
         found = []
         for i, (name, clip) in enumerate(clips.items()):
 
             def done(part: float, i: int = i) -> None:
                 report(first + share * (i + part) / len(clips), text)
 
-            if name in crops:
-                seen = detect_clip(clip, model, PEOPLE_IN_CROP, crop=crops[name], progress=done, backend=MirroredPose)
-            else:
+            if rough is None:
                 seen = detect_clip(clip, model, PEOPLE, progress=done)
+            elif name in known:
+                crop = wearer_boxes(rough, known[name], clip)
+                seen = detect_clip(clip, model, PEOPLE_IN_CROP, crop=crop, progress=done, backend=MirroredPose)
+                seen = only_wearer(rough, known[name], seen)
+            else:
+                continue
             found.append(dataclasses.replace(seen, camera=name))
         return found
 
-    seen = look(0.0, FIRST_SHARE, "looking for people", {})
-    rough = reconstruct(seen, ordered, synchronise=synchronise, person=person, up=up)
-    crops = {c.name: wearer_boxes(rough, c, clips[c.name]) for c in rough.cameras}
-    seen = look(FIRST_SHARE, 0.95 - FIRST_SHARE, "following the wearer", crops)
+    first = look(0.0, FIRST_SHARE, "looking for people")
+    rough = reconstruct(first, ordered, synchronise=synchronise, person=person, up=up)
+    second = {seen.camera: seen for seen in look(FIRST_SHARE, 0.95 - FIRST_SHARE, "following the wearer", rough)}
     report(0.95, "reconstructing")
-    # A bystander in the cut-outs is seen less than the wearer, so the choice was made by the first look.
-    result = reconstruct(seen, ordered, synchronise=synchronise, up=up)
-    events, quality = judge_walk(result, [clip.note for clip in clips.values() if clip.note])
+    # A camera that does not show the wearer where she should be is judged by what it saw first.
+    seen = [second[d.camera] if d.camera in second and len(second[d.camera].frame) else d for d in first]
+    # Only the wearer is left in the cameras that agree, and so is seen most.
+    result = reconstruct(seen, ordered, synchronise=synchronise, person=1, up=up)
+    said = {_wording(warning) for warning in result.warnings}
+    earlier = [warning for warning in rough.warnings if _wording(warning) not in said]
+    notes = [*earlier, *(clip.note for clip in clips.values() if clip.note)]
+    events, quality = judge_walk(result, notes)
     if quality.verdict == NOT_USABLE:
         raise ExoError(f"the recording cannot be used: {'; '.join(quality.warnings)}")
     report(1.0, f"{len(events.strides)} strides found")
@@ -120,17 +133,13 @@ def wearer_boxes(result: Reconstruction, camera: Camera, clip: Clip) -> Callable
 
     `camera` is one of the result's own, for its markers are in OpenSim's frame.
     """
-    time = result.markers.time
-    pixels = camera.project(result.markers.position)
+    expected = _whereabouts(result, camera, (clip.width, clip.height))
 
     def box(index: int) -> Box | None:
-        when = clip.file_time[index] + result.offsets_s[camera.name]
-        if not time[0] - EXTENSION_S <= when <= time[-1] + EXTENSION_S:
+        points = expected(clip.file_time[index])
+        if points is None:
             return None
-        points = pixels[int(np.argmin(np.abs(time - when)))]
         points = points[np.isfinite(points).all(axis=1)]
-        if len(points) < MIN_POINTS:
-            return None
         low, high = points.min(axis=0), points.max(axis=0)
         half = (0.5 + CROP_MARGIN) * float((high - low).max())
         centre = (low + high) / 2.0
@@ -141,6 +150,53 @@ def wearer_boxes(result: Reconstruction, camera: Camera, clip: Clip) -> Callable
         return int(left), int(top), int(right), int(bottom)
 
     return box
+
+
+def only_wearer(result: Reconstruction, camera: Camera, seen: Detections) -> Detections:
+    """Of everybody in each picture only who is nearest to the wearer's expected place, and within `MAX_DISTANCE`.
+
+    The place of a candidate is that of the body as a whole: it neither depends on which leg is taken for which,
+    nor on single keypoints. `camera` is one of the result's own.
+    """
+    expected = _whereabouts(result, camera, seen.size)
+    size = body_size(seen.landmarks)
+    nearest: dict[int, tuple[float, int]] = {}
+    for row, frame in enumerate(seen.frame.tolist()):
+        points = expected(seen.time[frame])
+        if points is None or not size[row]:
+            continue
+        shift = seen.landmarks[row, list(MARKERS.values()), :2] - points
+        shift = shift[np.isfinite(shift).all(axis=1)]
+        if not len(shift):
+            continue
+        distance = float(np.linalg.norm(np.median(shift, axis=0)) / size[row])
+        if distance < nearest.get(frame, (MAX_DISTANCE, row))[0]:
+            nearest[frame] = distance, row
+    rows = [row for _, row in nearest.values()]
+    return dataclasses.replace(seen, frame=seen.frame[rows], landmarks=seen.landmarks[rows])
+
+
+def _whereabouts(result: Reconstruction, camera: Camera, size: tuple[int, int]) -> Callable[[float], FloatArray | None]:
+    """The markers in a camera's own picture of `size`: from its own time, s, to (markers, 2) px; None if unknown."""
+    time = result.markers.time
+    pixels = camera.project(result.markers.position)
+    if camera.name in result.mirrored:
+        pixels[..., 0] = camera.size[0] - 1.0 - pixels[..., 0]
+    pixels /= picture_scale(camera, size)
+
+    def at(own_time: float) -> FloatArray | None:
+        when = own_time + result.offsets_s[camera.name]
+        if not time[0] - EXTENSION_S <= when <= time[-1] + EXTENSION_S:
+            return None
+        points = pixels[int(np.argmin(np.abs(time - when)))]
+        return points if np.isfinite(points).all(axis=1).sum() >= MIN_POINTS else None
+
+    return at
+
+
+def _wording(warning: str) -> str:
+    """A warning without its measured numbers, by which it is known again."""
+    return re.sub(r"\d+\.\d+", "", warning)
 
 
 def judge_walk(result: Reconstruction, notes: Sequence[str] = ()) -> tuple[GaitEvents, Quality]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from exo_capture.calibration_files import picture_scale
 from exo_capture.camera_health import mirrored
 from exo_capture.cameras import Camera
 from exo_capture.landmarks import Detections
@@ -17,16 +18,22 @@ from exo_common.errors import ExoError
 FloatArray = NDArray[np.float64]
 
 MIN_DURATION_S = 0.5  # in less, neither people nor outliers can be told by their motion
-PADDING_PX = 16  # encoders round a picture's size up to such blocks
 
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """Detections with the cameras that made them; `synchronisation` None if the clocks are taken as they are."""
+    """Detections with the cameras that made them.
+
+    Attributes
+    ----------
+    synchronisation : None if the clocks are taken as they are.
+    mirrored : names of the cameras whose pictures were turned back from a mirror's.
+    """
 
     detections: tuple[Detections, ...]
     cameras: tuple[Camera, ...]
     synchronisation: Synchronisation | None = None
+    mirrored: frozenset[str] = frozenset()
 
     @property
     def offsets_s(self) -> FloatArray:
@@ -43,12 +50,17 @@ class Recording:
     def with_mirrored(self, camera: int) -> Recording:
         """The same with one picture mirrored."""
         changed = tuple(mirrored(d) if c == camera else d for c, d in enumerate(self.detections))
-        return dataclasses.replace(self, detections=changed)
+        return dataclasses.replace(self, detections=changed, mirrored=self.mirrored ^ {self.cameras[camera].name})
 
     def without(self, camera: int) -> Recording:
         """The same without one camera."""
         keep = [c for c in range(len(self.cameras)) if c != camera]
-        return Recording(tuple(self.detections[c] for c in keep), tuple(self.cameras[c] for c in keep))
+        return dataclasses.replace(
+            self,
+            detections=tuple(self.detections[c] for c in keep),
+            cameras=tuple(self.cameras[c] for c in keep),
+            synchronisation=None,
+        )
 
 
 def match(detections: Sequence[Detections], cameras: Sequence[Camera]) -> tuple[Recording, list[str]]:
@@ -85,19 +97,13 @@ def match(detections: Sequence[Detections], cameras: Sequence[Camera]) -> tuple[
                 f"the recording of {camera.name} holds only {len(found.time)} frames; record at least "
                 f"{MIN_DURATION_S:g} s, and several strides to be useful"
             )
-    return Recording(tuple(d for d, _ in kept), tuple(c for _, c in kept), None), warnings
+    return Recording(tuple(d for d, _ in kept), tuple(c for _, c in kept)), warnings
 
 
 def _in_calibrated_pixels(detections: Detections, camera: Camera) -> Detections:
-    (width, height), (calibrated_width, calibrated_height) = detections.size, camera.size
-    if max(abs(width - calibrated_width), abs(height - calibrated_height)) <= PADDING_PX:
+    scale = picture_scale(camera, detections.size)
+    if scale == 1.0:
         return detections
-    scale = calibrated_width / width
-    if abs(scale * height - calibrated_height) > PADDING_PX:
-        raise ExoError(
-            f"{camera.name} was recorded in {width}x{height} px but calibrated in "
-            f"{calibrated_width}x{calibrated_height}; the calibration is another camera's, or the picture was turned"
-        )
     landmarks = detections.landmarks.copy()
     landmarks[..., :2] *= scale
     return dataclasses.replace(detections, landmarks=landmarks, size=camera.size)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from exo_capture.calibration_files import cameras_for, check_size, read_calibration, write_calibration
+from exo_capture.calibration_files import cameras_for, picture_scale, read_calibration, write_calibration
 from exo_capture.cameras import Camera
 from exo_common.errors import ExoError
 
@@ -197,8 +197,9 @@ def test_a_camera_that_is_missing_is_named(tmp_path):
 
 def test_the_size_of_the_video(tmp_path):
     (camera,) = read_calibration(written(tmp_path, TOML))
-    assert check_size(camera, (1920, 1080)) is None
-    assert "cut off" in check_size(dataclasses.replace(camera, size=(1920, 1088)), (1920, 1080))
-    for size, sentence in (((1280, 720), "calibrate again"), ((1080, 1920), "turned by 90 degrees")):
+    assert picture_scale(camera, (1920, 1080)) == 1.0
+    assert picture_scale(dataclasses.replace(camera, size=(1920, 1088)), (1920, 1080)) == 1.0
+    assert picture_scale(camera, (1280, 720)) == 1.5
+    for size, sentence in (((1440, 1080), "calibrate again"), ((1080, 1920), "turned by 90 degrees")):
         with pytest.raises(ExoError, match=sentence):
-            check_size(camera, size)
+            picture_scale(camera, size)

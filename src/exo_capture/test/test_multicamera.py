@@ -176,7 +176,7 @@ def test_camera_knocked_during_the_recording_is_left_out_from_then_on() -> None:
 def test_wrong_calibration_is_refused() -> None:
     rotated = [dataclasses.replace(camera, name=f"cam0{1 + (i + 1) % 4}") for i, camera in enumerate(CAMERAS)]
     skewed = [_turned(camera, (1.0, 0.3 * i, 0.5), 15.0 + 9.0 * i) for i, camera in enumerate(rotated)]
-    with pytest.raises(ExoError, match="calibrat"):
+    with pytest.raises(ExoError, match="belongs to other cameras or places"):
         reconstruct(_filmed(STATED), skewed)
 
 
@@ -184,7 +184,7 @@ def test_other_picture_size_is_scaled_or_refused() -> None:
     seen = _filmed()
     small = dataclasses.replace(seen[0], size=(960, 540), landmarks=seen[0].landmarks * (0.5, 0.5, 1.0))
     assert _error_m(reconstruct([small, *seen[1:]], CAMERAS)) < 0.006
-    with pytest.raises(ExoError, match="cam01 was recorded in 1080x1920 px but calibrated in 1920x1080"):
+    with pytest.raises(ExoError, match="cam01's picture is 1080x1920 px but was calibrated at 1920x1080"):
         reconstruct([dataclasses.replace(seen[0], size=(1080, 1920)), *seen[1:]], CAMERAS)
 
 
