@@ -31,8 +31,8 @@ from exo_twin.inverse import fit as fits
 from exo_twin.inverse import kinematics, scaling
 from exo_twin.inverse import marker_model as marker_models
 from exo_twin.inverse.fit import fit_markers
-from exo_twin.inverse.marker_model import body_pose, load_model, pose_at
-from exo_twin.inverse.models import blazepose_model
+from exo_twin.inverse.marker_model import body_pose, pose_at
+from exo_twin.inverse.models import load_model
 from exo_twin.opensim_runtime import logging_to
 
 FloatArray = NDArray[np.float64]
@@ -111,7 +111,8 @@ def walkers(data: Path) -> list[RealGait]:
         raise ExoError(f"{data} holds neither walking_3d nor gait_speeds; give the folder of the reference recordings")
     generic = data / "models" / "LaiUhlrich2022.osim"
     if not generic.is_file():
-        generic = blazepose_model().model
+        # The solver's own generic model must not make the truth, too.
+        raise ExoError(f"{generic} is missing; it makes the reference motion, so put LaiUhlrich2022 there")
     caches = [_cache(folder, generic) for folder in jobs]
     new = [(folder, generic, cache) for folder, cache in zip(jobs, caches, strict=True) if not cache.is_file()]
     if new:

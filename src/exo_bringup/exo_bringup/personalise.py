@@ -45,7 +45,7 @@ def personalise(session: Session, stages: Stages) -> Personalisation:
             capture.save(folder)
     capture.require_strides()
     keypoints = session.folder / "capture" / "keypoints.trc"
-    with stages.stage("twin: scaling, inverse kinematics, walker") as progress:
+    with stages.stage("twin: lengths, motion, walker") as progress:
         twin = build_twin(
             capture.raw,
             [dataclasses.asdict(stride) for stride in capture.strides],
@@ -59,6 +59,7 @@ def personalise(session: Session, stages: Stages) -> Personalisation:
             covariance=capture.covariance,
             marker_set=capture.marker_set,
             static=capture.static,
+            convention=session.keypoints.convention if session.keypoints is not None else "blazepose",
         )
     warnings = list(read_manifest(twin, "twin")["warnings"])
     with stages.stage("controller: assistance profile") as progress:

@@ -92,6 +92,12 @@ class KeypointFile(Parameters):
     """Joint keypoints in 3-D that another tool found."""
 
     file: str = parameter("", "", "TRC file, relative to the session folder")
+    convention: str = parameter(
+        "joint_centres",
+        "",
+        "what the keypoints mean: joint centres, or BlazePose's places",
+        choices=("joint_centres", "blazepose"),
+    )
 
 
 @dataclasses.dataclass(frozen=True)

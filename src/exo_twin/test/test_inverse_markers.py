@@ -14,8 +14,8 @@ from exo_common.opensim_files import Markers, read_storage
 from exo_twin.forward.compiler.skeleton import set_pose
 from exo_twin.inverse.fit import fit_markers
 from exo_twin.inverse.kinematics import solve_kinematics
-from exo_twin.inverse.marker_model import load_model, marker_model
-from exo_twin.inverse.models import GenericModel, blazepose_model
+from exo_twin.inverse.marker_model import marker_model
+from exo_twin.inverse.models import GenericModel, blazepose_model, load_model
 from exo_twin.inverse.scaling import ARMS_DOWN
 from exo_twin.opensim_runtime import logging_to, opensim
 

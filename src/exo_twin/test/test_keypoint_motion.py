@@ -81,8 +81,8 @@ def test_a_known_motion_comes_back_with_the_persons_lengths(model, planar):
     # Perfect keypoints are taken for noisy ones, and lengths corrected for noise that is not there.
     for name, error in errors_deg(found, angles).items():
         assert rms(error) < 3.0 and np.std(error) < 1.5, name
-    for name in ("thigh", "shank"):
-        assert found.trajectory.factors[name] == pytest.approx(SIZE[name], rel=0.03)
+    for name, tolerance in (("thigh", 0.04), ("shank", 0.04), ("foot", 0.06)):
+        assert found.trajectory.factors[name] == pytest.approx(SIZE[name], rel=tolerance), name
     assert found.marker_rms.max() < 0.01
 
 
@@ -103,8 +103,8 @@ def test_errors_stay_small_and_are_foretold(model):
             worst.append(rms(error))
             ratio.append(rms(error / np.degrees(found.angles_sd[name])))
     assert np.median(worst) < 3.0
-    # Foretold within a factor of two, neither boasting nor hiding behind wide bands.
-    assert 0.25 < rms(ratio) < 1.5
+    # Neither boasting nor hiding behind wide bands; the hips' bands hold the unseen pelvis, which does not err here.
+    assert 0.4 < rms(ratio) < 1.5
 
 
 def test_wild_samples_and_gaps_hardly_matter(model):
@@ -148,7 +148,41 @@ def test_a_long_recording_in_parts_is_as_one(model, monkeypatch):
     assert parts.trajectory.factors["thigh"] == pytest.approx(whole.trajectory.factors["thigh"], rel=0.03)
     for name in LEG_COORDINATES:
         assert rms(np.degrees(parts.angles[name] - whole.angles[name])) < 2.0, name
-        assert np.abs(np.diff(parts.angles[name])).max() < 1.5 * np.abs(np.diff(whole.angles[name])).max(), name
+        # No seam: from frame to frame both move alike.
+        assert np.degrees(np.abs(np.diff(parts.angles[name]) - np.diff(whole.angles[name]))).max() < 1.0, name
+
+
+def test_a_part_without_the_person_is_left_out(model, monkeypatch):
+    keypoints, _ = walk(model, duration=6.0)
+    position = keypoints.position.copy()
+    position[75:225] = np.nan
+    monkeypatch.setattr(keypoint_motion, "PART_S", 1.0)
+    found = solve_keypoints(model, dataclasses.replace(keypoints, position=position), HEIGHT)
+    gone = np.isnan(found.angles["knee_angle_l"])
+    assert gone[130:170].all() and not gone[:70].any() and not gone[-70:].any()
+
+
+def test_covariance_of_cameras_counts_and_may_have_holes(model):
+    keypoints, angles = walk(model)
+    random = np.random.default_rng(5)
+    depth = noisy(keypoints, 3).position
+    depth[..., 2] += random.normal(0.0, 0.05, depth.shape[:2])
+    depth[..., 2] += random.normal(0.0, 0.05, depth.shape[1])
+    poor = dataclasses.replace(keypoints, position=depth)
+    covariance = np.tile(np.diag([0.013, 0.013, 0.07]) ** 2, (len(keypoints.names), 1, 1))
+    covariance[0] = np.nan
+    told = errors_deg(solve_keypoints(model, poor, HEIGHT, covariance=covariance), angles)
+    untold = errors_deg(solve_keypoints(model, poor, HEIGHT), angles)
+    assert np.mean([rms(e) for e in told.values()]) < np.mean([rms(e) for e in untold.values()])
+
+
+def test_a_dropped_sample_is_no_residual(model):
+    keypoints, _ = walk(model)
+    position = keypoints.position.copy()
+    position[30:32, keypoints.names.index("LKnee")] += 1.0
+    found = solve_keypoints(model, dataclasses.replace(keypoints, position=position), HEIGHT)
+    assert found.trajectory.dropped > 0.0
+    assert found.marker_rms.max() < 0.05
 
 
 @pytest.mark.parametrize(

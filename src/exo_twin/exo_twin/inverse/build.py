@@ -21,6 +21,7 @@ from exo_twin.forward.compiler.compile import Compiled, compile_walker
 from exo_twin.forward.compiler.exoskeleton import HipExoskeleton
 from exo_twin.inverse.fit import fit_keypoints, fit_markers
 from exo_twin.inverse.gait_cycle import gait_from_motion
+from exo_twin.inverse.keypoint_model import BLAZEPOSE
 from exo_twin.inverse.kinematics import Kinematics
 from exo_twin.inverse.muscle_tuning import Retuned, retune_tendons, tuning_warnings
 from exo_twin.inverse.scaling import Scaling
@@ -49,6 +50,7 @@ def build_twin(
     covariance: FloatArray | None = None,
     marker_set: MarkerSet | None = None,
     static: Markers | None = None,
+    convention: str = BLAZEPOSE,
 ) -> Path:
     """Build the whole twin of a wearer filmed by one camera or several, or recorded with skin markers.
 
@@ -67,6 +69,7 @@ def build_twin(
     covariance : (k, 3, 3) m^2 of the keypoints, where calibrated cameras know it.
     marker_set : of skin markers (exo_capture.marker_capture); None: keypoints.
     static : markers and keypoints of a quiet stance, which place the skin markers.
+    convention : what keypoints without a marker set mean, see keypoint_model.
 
     Returns
     -------
@@ -143,6 +146,8 @@ def _quality(
             "marker_rms_mm_p95": round(float(np.percentile(rms, 95)), 1),
             "marker_rms_each_mm": {name: round(1e3 * error, 1) for name, error in kinematics.marker_error.items()},
             "saturated_share": kinematics.saturated,
+            "angle_sd_deg": kinematics.angle_sd_deg,
+            "dropped_share": kinematics.dropped_share,
         },
         "gait": {
             "strides_left": sum(s["side"] == "l" for s in gait.strides),

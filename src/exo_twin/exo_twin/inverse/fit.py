@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from exo_capture.marker_set import MarkerSet
 from exo_common.opensim_files import Markers, Storage
-from exo_twin.inverse.keypoint_model import keypoint_model
+from exo_twin.inverse.keypoint_model import BLAZEPOSE, keypoint_model
 from exo_twin.inverse.keypoint_motion import solve_keypoints
-from exo_twin.inverse.kinematics import Kinematics, kinematics_warnings, solve_kinematics, walking_forward
+from exo_twin.inverse.kinematics import TURN, Kinematics, kinematics_warnings, solve_kinematics, walking_forward
 from exo_twin.inverse.marker_model import marker_model, place_markers
 from exo_twin.inverse.models import blazepose_model
 from exo_twin.inverse.scaling import (
@@ -60,6 +60,7 @@ def fit_keypoints(
     strides: Sequence[Mapping[str, Any]] = (),
     covariance: FloatArray | None = None,
     planar: bool = False,
+    convention: str = BLAZEPOSE,
 ) -> Fit:
     """Fit the generic model to the keypoints of one camera or several: the most probable motion, then its model.
 
@@ -69,6 +70,7 @@ def fit_keypoints(
     height, mass : of the wearer, m and kg.
     work : folder for `scaled.osim`.
     strides, covariance, planar : see solve_keypoints.
+    convention : what the keypoints mean, see keypoint_model.
 
     Raises
     ------
@@ -77,8 +79,11 @@ def fit_keypoints(
     check_wearer(height, mass)
     check_keypoints(keypoints, MIN_FRAMES)
     progress("solving the motion")
-    model = keypoint_model(blazepose_model())
-    motion = solve_keypoints(model, walking_forward(keypoints), height, strides, covariance, planar)
+    model = keypoint_model(blazepose_model(), convention)
+    forward = walking_forward(keypoints)
+    if covariance is not None and forward is not keypoints:
+        covariance = covariance * np.outer(TURN, TURN)
+    motion = solve_keypoints(model, forward, height, strides, covariance, planar)
     found = motion.trajectory
     progress("scaling the OpenSim model")
     segments = model.segments(height)
@@ -96,18 +101,21 @@ def fit_keypoints(
     strength = scale_by(model.with_places(found), by_body, mass, scaled)
     degrees = np.array([1.0 if name.startswith("pelvis_t") and name[-1] in "xyz" else 180.0 / np.pi
                         for name in found.coordinates])  # fmt: skip
-    values = found.q * degrees
+    seen = np.isfinite(found.q).all(axis=1)
+    values = found.q[seen] * degrees
     for name in ("knee_angle_l", "knee_angle_r"):
         values[:, found.coordinates.index(name)] *= model.knee_sign
-    coordinates = Storage(found.time, found.coordinates, values, in_degrees=True)
+    coordinates = Storage(found.time[seen], found.coordinates, values, in_degrees=True)
     error = np.sqrt(np.nanmean(np.sum(motion.miss**2, axis=2), axis=0))
     saturated = motion.saturated(model)
     kinematics = Kinematics(
         coordinates,
-        motion.marker_rms,
+        motion.marker_rms[seen],
         dict(zip(found.markers, map(float, error), strict=True)),
         saturated,
-        [*kinematics_warnings(motion.marker_rms, saturated), *motion.warnings, PELVIS_WARNING],
+        [*kinematics_warnings(motion.marker_rms[seen], saturated), *motion.warnings, PELVIS_WARNING],
+        {name: round(float(np.degrees(np.nanmean(sd))), 1) for name, sd in motion.angles_sd.items()},
+        round(found.dropped, 3),
     )
     source = "one camera seen from the side" if planar else "keypoints in space"
     return Fit(

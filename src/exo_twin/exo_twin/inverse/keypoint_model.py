@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from scipy.optimize import brentq
 from exo_common.errors import ExoError
 from exo_common.frames import SIDES
 from exo_twin.inverse.kinematic_tree import KinematicTree, pose
-from exo_twin.inverse.models import GenericModel
+from exo_twin.inverse.models import GenericModel, load_model
 from exo_twin.inverse.scaling import ARMS_DOWN, LEG_OF_STATURE
 from exo_twin.inverse.trajectory_types import Segment, Trajectory
 from exo_twin.inverse.tree_from_opensim import kinematic_tree
@@ -22,7 +21,7 @@ from exo_twin.opensim_runtime import opensim
 
 FloatArray = NDArray[np.float64]
 
-BLAZEPOSE, JOINT_CENTRES = "blazepose", "joint centres"
+BLAZEPOSE, JOINT_CENTRES = "blazepose", "joint_centres"
 CONVENTIONS = (BLAZEPOSE, JOINT_CENTRES)
 
 # Keypoint (side stripped) -> the body whose origin it is, and the body that carries it: OpenSim's bodies begin at
@@ -97,7 +96,7 @@ class KeypointModel:
 
         Places are given before scaling, which moves them with their bodies.
         """
-        model = _loaded(self.generic.model)
+        model = load_model(self.generic.model)
         factor = {body: found.factors[s.name] for s in self.segments(1.0) for body in s.bodies}
         markers = opensim.MarkerSet()
         for name, shift in zip(found.markers, found.shift, strict=True):
@@ -130,7 +129,7 @@ def keypoint_model(generic: GenericModel, convention: str = BLAZEPOSE) -> Keypoi
     """
     if convention not in CONVENTIONS:
         raise ExoError(f"keypoint convention '{convention}' is unknown; choose one of {', '.join(CONVENTIONS)}")
-    model = _loaded(generic.model)
+    model = load_model(generic.model)
     if convention == BLAZEPOSE:
         model.updateMarkerSet(opensim.MarkerSet(str(generic.markers)))
     state = model.initSystem()
@@ -165,12 +164,6 @@ def keypoint_model(generic: GenericModel, convention: str = BLAZEPOSE) -> Keypoi
         ends = _at(tree, default, (start, end))
         lengths[name] = float(np.linalg.norm(ends[1] - ends[0]))
     return KeypointModel(generic, tree, sign, lumbar, lengths)
-
-
-def _loaded(path: Path) -> Any:
-    if not path.is_file():
-        raise ExoError(f"the OpenSim model {path} does not exist; check the file name")
-    return opensim.Model(str(path.resolve()))
 
 
 def _points(model: Any, state: Any, origins: dict[str, str] | None) -> dict[str, tuple[str, FloatArray]]:

@@ -14,7 +14,7 @@ from exo_capture.filtering import fill_gaps, smooth
 from exo_common.frames import LEG_COORDINATES, SIDES
 from exo_common.opensim_files import Markers
 from exo_twin.inverse.keypoint_model import PELVIS_SD_RAD, KeypointModel
-from exo_twin.inverse.trajectory import fit_trajectory
+from exo_twin.inverse.trajectory import MIN_SAMPLES, fit_trajectory
 from exo_twin.inverse.trajectory_types import KeypointNoise, Level, Trajectory
 
 FloatArray = NDArray[np.float64]
@@ -33,8 +33,8 @@ RESTING_M_S, SHORTEST_REST_S = 0.5, 0.1
 # A keypoint of one camera errs by this share of stature on each axis: 8 px of drift and 5 px of jitter on a
 # person 640 px tall. Cameras that are calibrated tell their own.
 KEYPOINT_SD_OF_STATURE = 0.015
-# A longer recording is solved in parts of about this length: the effort grows with the square of it.
-PART_S, OVERLAP_S = 8.0, 0.5
+# A longer recording is solved in parts of about this length: the effort grows with the cube of it.
+PART_S, OVERLAP_S = 3.0, 0.5
 AT_LIMIT_RAD = np.deg2rad(0.5)
 NOT_FLAT = "the {} foot does not stand flat on the floor; its ankle angle rests on the keypoints alone"
 
@@ -134,7 +134,7 @@ def solve_keypoints(
 
 
 def _phase(strides: Sequence[Mapping[str, Any]], time: FloatArray) -> FloatArray | None:
-    """Gait phase in strides at every time, by the mean stride; None where no stride is known."""
+    """Gait phase in strides at every time, by the median stride; None where no stride is known."""
     if not strides:
         return None
     return np.asarray(time / float(np.median([stride["end"] - stride["start"] for stride in strides])))
@@ -166,26 +166,30 @@ def _in_parts(keypoints: Markers, solve: Callable[[slice, Trajectory | None], Tr
     count = max(1, int(np.ceil(float(np.ptp(keypoints.time)) / PART_S)))
     edges = np.linspace(0, n, count + 1).round().astype(int)
     rows = [slice(max(0, a - overlap), min(n, b + overlap)) for a, b in itertools.pairwise(edges)]
+    rows = [part for part in rows if _enough(keypoints, part)]
+    if not rows:
+        return solve(slice(0, n), None)  # refuses, with the reason
+    count = len(rows)
     seen = [int(np.isfinite(keypoints.position[part, :, 0]).sum()) for part in rows]
     first = int(np.argmax(seen))
     known = solve(rows[first], None)
-    parts = [known if i == first else solve(part, known) for i, part in enumerate(rows)]
-    if count == 1:
+    if count == 1 and rows[0] == slice(0, n):
         return known
+    parts = [known if i == first else _less_sure(solve(part, known), known) for i, part in enumerate(rows)]
     # Where parts overlap, one fades into the other.
-    weight = np.zeros((count, n))
+    weight, full = np.zeros((count, n)), 2.0 * overlap + 1.0
     for i, part in enumerate(rows):
-        ramp = np.minimum(np.arange(1, part.stop - part.start + 1), 2 * overlap + 1).astype(float)
-        weight[i, part] = ramp if part.start else 1.0 + 2.0 * overlap
-        if part.stop < n:
-            weight[i, part] *= ramp[::-1]
-    weight /= weight.sum(axis=0)
+        ramp = np.minimum(np.arange(1.0, part.stop - part.start + 1), full)
+        weight[i, part] = (ramp if part.start else full) * (ramp[::-1] if part.stop < n else full)
+    covered = weight.sum(axis=0)
+    weight = np.divide(weight, covered, out=weight, where=covered > 0.0)
 
     def blended(name: str) -> FloatArray:
         total = np.zeros((n, *getattr(known, name).shape[1:]))
         for i, (part, found) in enumerate(zip(rows, parts, strict=True)):
             own = getattr(found, name)
             total[part] += weight[i, part].reshape(-1, *[1] * (own.ndim - 1)) * own
+        total[covered == 0.0] = np.nan
         return total
 
     return dataclasses.replace(
@@ -199,12 +203,23 @@ def _in_parts(keypoints: Markers, solve: Callable[[slice, Trajectory | None], Tr
     )
 
 
+def _enough(keypoints: Markers, part: slice) -> bool:
+    """Whether enough keypoints are seen often enough in a part."""
+    often = np.isfinite(keypoints.position[part, :, 0]).sum(axis=0) >= MIN_SAMPLES
+    return int(often.sum()) >= MIN_SAMPLES
+
+
+def _less_sure(part: Trajectory, known: Trajectory) -> Trajectory:
+    """A part that took the person's measures over is no surer of its angles than the part that found them."""
+    return dataclasses.replace(part, q_sd=np.maximum(part.q_sd, known.q_sd.mean(axis=0)))
+
+
 def _residual(
     keypoints: Markers, known: Trajectory, rows: Sequence[slice], parts: Sequence[Trajectory], weight: FloatArray
 ) -> FloatArray:
     """Each frame's residual from the part that weighs most there; NaN for a keypoint that part does not have."""
     result = np.full((len(keypoints.time), len(known.markers), 3), np.nan)
-    chief = weight.argmax(axis=0)
+    chief = np.where(weight.sum(axis=0) > 0.0, weight.argmax(axis=0), -1)
     for i, (part, found) in enumerate(zip(rows, parts, strict=True)):
         own = np.flatnonzero(chief == i)
         for k, name in enumerate(known.markers):

@@ -23,6 +23,7 @@ TRACKED = ("LHip", "RHip", "LKnee", "RKnee", "LAnkle", "RAnkle")  # a frame need
 ACCURACY = 1e-5  # OpenSim's default
 SATURATION_DEG = 0.5  # this near to a clamped limit counts as saturated
 SATURATION_WARNING = 0.02  # of the frames
+TURN = np.array([-1.0, 1.0, -1.0])  # half a turn about the vertical
 MARKER_RMS_WARNING = 0.04  # m; OpenSim's advice is below 0.02 for skin markers, keypoints are twice as rough
 
 
@@ -37,6 +38,8 @@ class Kinematics:
     marker_error : marker -> root mean square over frames of its distance from the model, m.
     saturated : coordinate -> fraction of frames at its clamped limit.
     warnings : sentences.
+    angle_sd_deg : leg coordinate -> mean standard deviation, deg, where the method knows it.
+    dropped_share : of the samples, left out as outliers.
     """
 
     coordinates: Storage
@@ -44,6 +47,8 @@ class Kinematics:
     marker_error: dict[str, float]
     saturated: dict[str, float]
     warnings: list[str]
+    angle_sd_deg: dict[str, float] = dataclasses.field(default_factory=dict)
+    dropped_share: float = 0.0
 
 
 def solve_kinematics(
@@ -112,7 +117,7 @@ def walking_forward(markers: Markers) -> Markers:
     ]
     if float(np.nanmedian(ahead)) >= 0.0:
         return markers
-    return dataclasses.replace(markers, position=markers.position * np.array([-1.0, 1.0, -1.0]))
+    return dataclasses.replace(markers, position=markers.position * TURN)
 
 
 def _usable_frames(markers: Markers) -> Markers:

@@ -127,8 +127,10 @@ class MapEstimate:
         mix = self.mix_mean.copy()
         a, b = self.mix_sd.size, self.mix_sd.size + len(self.segments)
         unknowns = Unknowns(mix, self.prior_mean[a:b].copy(), self.prior_mean[b:].reshape(-1, 3).copy())
-        offset = np.nanmean(self.measured - self.posed(unknowns).position, axis=1)
-        known = np.isfinite(offset[:, 0])
+        difference = self.measured - self.posed(unknowns).position
+        known = self.available.any(axis=1)
+        offset = np.full((len(difference), 3), np.nan)
+        offset[known] = np.nanmean(difference[known], axis=1)
         for axis, name in enumerate(("pelvis_tx", "pelvis_ty", "pelvis_tz")):
             if name in self.names:
                 line = np.linalg.lstsq(self.basis[known, :2], offset[known, axis], rcond=None)[0]
@@ -156,7 +158,7 @@ class MapEstimate:
     # ------------------------------------------------------------ solving
 
     def solve(self, unknowns: Unknowns) -> tuple[Unknowns, FloatArray]:
-        """Gauss-Newton with step control; returns the unknowns and their posterior covariance."""
+        """Gauss-Newton with step control; returns the unknowns and their information (inverse covariance)."""
         whiteners = [self._whitener(k) for k in range(len(self.tree.markers))]
         normal = np.eye(len(self.prior_sd))
         for inflation in self.inflations:
@@ -183,12 +185,12 @@ class MapEstimate:
             if inflation > 1.0 and self.drop_outliers(unknowns, inflation):
                 whiteners = [self._whitener(k) for k in range(len(self.tree.markers))]
         self.inflations = (1.0,)
-        return unknowns, cho_solve(cho_factor(normal), np.eye(len(normal)))
+        return unknowns, normal
 
     def _cost(
         self, unknowns: Unknowns, whiteners: list[tuple[NDArray[np.int64], FloatArray]], inflation: float
     ) -> float:
-        """Half of minus twice the log posterior, but for a constant."""
+        """Minus twice the log posterior, but for a constant."""
         posed = self.posed(unknowns)
         total = self._misfit(posed, whiteners, inflation)
         total += float((((self.prior_mean - unknowns.vector) / self.prior_sd) ** 2).sum())
@@ -210,13 +212,15 @@ class MapEstimate:
             total += float((solve_triangular(factor, along, lower=True, check_finite=False) ** 2).sum())
         return total
 
-    def learn_noise(self, unknowns: Unknowns, covariance: FloatArray) -> None:
+    def learn_noise(self, unknowns: Unknowns, information: FloatArray) -> None:
         """Scale the noise to what the residuals show, within limits: estimators and pictures differ."""
+        covariance = covariance_of(information)
         whiteners = [self._whitener(k) for k in range(len(self.tree.markers))]
         samples = sum(len(rows) * int(np.isfinite(self.sd[k]).sum()) for k, (rows, _) in enumerate(whiteners))
         used_up = float((1.0 - np.diag(covariance) / self.prior_sd**2).sum())
         ratio = self._misfit(self.posed(unknowns), whiteners, 1.0) / max(samples - used_up, 1.0)
-        self.sd = self.sd * np.sqrt(np.clip(ratio, *NOISE_RATIO))
+        scaled = self.sd * np.sqrt(np.clip(ratio, *NOISE_RATIO))
+        self.sd = np.where(np.isfinite(self.sd), np.maximum(scaled, self.noise.floor), np.inf)
 
     def marginalise_lengths(self, unknowns: Unknowns) -> None:
         """Ask for the most probable lengths whatever the motion, not together with the most probable motion.
@@ -228,17 +232,19 @@ class MapEstimate:
         whiteners = [self._whitener(k) for k in range(len(self.tree.markers))]
         a, b = self.mix_sd.size, self.mix_sd.size + len(self.segments)
         rest = np.r_[0:a, b : len(self.prior_sd)]
+        normal, _ = self._normal(unknowns, whiteners, 1.0)
+        # As a length changes, the motion that is most probable with it changes, too.
+        follow = -np.linalg.solve(normal[np.ix_(rest, rest)], normal[np.ix_(rest, np.arange(a, b))])
 
-        def information(log_scale: FloatArray) -> float:
-            at = Unknowns(unknowns.mix, log_scale, unknowns.shift)
-            normal, _ = self._normal(at, whiteners, 1.0)
-            return 2.0 * float(np.log(np.diag(np.linalg.cholesky(normal[np.ix_(rest, rest)]))).sum())
+        def information(g: int, by: float) -> float:
+            step = np.zeros(len(self.prior_sd))
+            step[rest], step[a + g] = by * follow[:, g], by
+            at, _ = self._normal(unknowns.moved(step), whiteners, 1.0)
+            return 2.0 * float(np.log(np.diag(np.linalg.cholesky(at[np.ix_(rest, rest)]))).sum())
 
-        base = information(unknowns.log_scale)
         for g in range(len(self.segments)):
-            step = np.zeros(len(self.segments))
-            step[g] = LENGTH_STEP
-            self.length_pull[g] = -0.5 * (information(unknowns.log_scale + step) - base) / LENGTH_STEP
+            rise = information(g, LENGTH_STEP) - information(g, -LENGTH_STEP)
+            self.length_pull[g] = -0.25 * rise / LENGTH_STEP
 
     def _whitener(self, k: int) -> tuple[NDArray[np.int64], FloatArray]:
         """Frames in which marker k is there, and the Cholesky factor of its unit-variance noise over them."""
@@ -351,8 +357,9 @@ class MapEstimate:
         return bool(wild.any())
 
     def result(
-        self, unknowns: Unknowns, covariance: FloatArray, time: FloatArray, position: FloatArray, used: int
+        self, unknowns: Unknowns, information: FloatArray, time: FloatArray, position: FloatArray, used: int
     ) -> Trajectory:
+        covariance = covariance_of(information)
         posed = self.posed(unknowns, self.basis_at)
         q = self.q(unknowns, self.basis_at)
         r, a = self.basis.shape[1], self.mix_sd.size
@@ -360,6 +367,9 @@ class MapEstimate:
         for j, i in enumerate(self.free):
             block = covariance[j * r : (j + 1) * r, j * r : (j + 1) * r]
             q_sd[:, i] = np.sqrt(np.einsum("nr,rs,ns->n", self.basis_at, block, self.basis_at, optimize=True))
+        # A frame counts as its sample does.
+        sample = np.searchsorted((self.time[1:] + self.time[:-1]) / 2.0, time)
+        kept = self.available[sample]
         names = [segment.name for segment in self.segments]
         factors = np.exp(unknowns.log_scale)
         factors_sd = factors * np.sqrt(np.diag(covariance)[a : a + len(names)])
@@ -372,7 +382,12 @@ class MapEstimate:
             dict(zip(names, map(float, factors_sd), strict=True)),
             unknowns.shift[:used],
             self.tree.markers[:used],
-            (position - posed.position)[:, :used],
+            np.where(kept[..., None], position - posed.position, np.nan)[:, :used],
             self.dropped,
             tuple(self.not_level),
         )
+
+
+def covariance_of(information: FloatArray) -> FloatArray:
+    """Inverse of a positive definite matrix."""
+    return np.asarray(cho_solve(cho_factor(information), np.eye(len(information))))

@@ -15,7 +15,7 @@ from exo_common.frames import SIDES
 from exo_common.opensim_files import Markers, Storage
 from exo_twin.forward.compiler.skeleton import set_pose
 from exo_twin.inverse.kinematics import solve_kinematics
-from exo_twin.inverse.models import GenericModel
+from exo_twin.inverse.models import GenericModel, load_model
 from exo_twin.opensim_runtime import opensim
 
 FloatArray = NDArray[np.float64]
@@ -103,23 +103,6 @@ def _keypoint_on_model(marker_set: MarkerSet, keypoint: str) -> tuple[str, Float
     if places and len(located) == len(places) and not (rule.beyond or rule.inward or rule.down):
         return places[0].body, np.asarray(np.mean(located, axis=0))
     return f"{JOINT_CENTRES.get(keypoint[1:], '')}_{keypoint[0].lower()}", np.zeros(3)
-
-
-def load_model(path: Path) -> Any:
-    """An OpenSim model.
-
-    Raises
-    ------
-    ExoError : if the file is missing or no model.
-    """
-    if not path.is_file():
-        raise ExoError(f"the OpenSim model {path} does not exist; check the file name")
-    try:
-        return opensim.Model(str(path.resolve()))
-    except RuntimeError as error:
-        raise ExoError(
-            f"{path} is not an OpenSim model ({str(error).strip().splitlines()[0]}); export it again"
-        ) from None
 
 
 def place_markers(

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from exo_common.errors import ExoError
 from exo_twin.opensim_runtime import opensim
@@ -71,3 +72,20 @@ def blazepose_model() -> GenericModel:
             )
     opensim.ModelVisualizer.addDirToGeometrySearchPaths(str(folder / "Geometry"))
     return found
+
+
+def load_model(path: Path) -> Any:
+    """An OpenSim model.
+
+    Raises
+    ------
+    ExoError : if the file is missing or no model.
+    """
+    if not path.is_file():
+        raise ExoError(f"the OpenSim model {path} does not exist; check the file name")
+    try:
+        return opensim.Model(str(path.resolve()))
+    except RuntimeError as error:
+        raise ExoError(
+            f"{path} is not an OpenSim model ({str(error).strip().splitlines()[0]}); export it again"
+        ) from None

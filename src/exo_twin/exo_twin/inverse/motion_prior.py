@@ -22,7 +22,8 @@ CORRELATION_S = 0.08
 # Share of the variation's variance that need not repeat with the stride; 0.1 of 20 degrees SD is 6 degrees SD.
 APERIODIC_SHARE = 0.1
 STRIDES_ALIKE = 3.0  # strides over which a gait's shape may drift
-SMALLEST_VARIANCE = 1e-6  # of the largest; smaller components are left out
+FASTEST_M_S = 3.0  # SD of the mean velocity of travel: any walk
+SMALLEST_VARIANCE = 1e-4  # of the largest; smaller components are left out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,9 +95,6 @@ def coefficient_sd(habits: Sequence[Habit], names: Sequence[str], functions: int
         # m/s either way; half the duration is the line's unit.
         row[1] = FASTEST_M_S * duration / 2.0 if travels else 1e-6
     return sd
-
-
-FASTEST_M_S = 3.0
 
 
 def _correlation(a: FloatArray, b: FloatArray, phase: tuple[FloatArray, FloatArray] | None) -> FloatArray:

@@ -86,16 +86,16 @@ def fit_trajectory(
         fit.use_person(known)
     unknowns = fit.start()
     for _ in range(OUTLIER_PASSES + 1):
-        unknowns, covariance_of = fit.solve(unknowns)
+        unknowns, information = fit.solve(unknowns)
         if not fit.drop_outliers(unknowns):
             break
-    fit.learn_noise(unknowns, covariance_of)
+    fit.learn_noise(unknowns, information)
     if known is None:
         fit.marginalise_lengths(unknowns)
-    unknowns, covariance_of = fit.solve(unknowns)
+    unknowns, information = fit.solve(unknowns)
     if fit.dropped > MOST_DROPPED:
         raise ExoError("no motion of the model explains the keypoints; check their units, labels and direction")
-    return fit.result(unknowns, covariance_of, markers.time, position, len(used))
+    return fit.result(unknowns, information, markers.time, position, len(used))
 
 
 def _averaged(time: FloatArray, position: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -120,8 +120,11 @@ def _directions(
     if planar:
         sd[:, 2] = np.inf
     elif covariance is not None:
-        variance, vectors = np.linalg.eigh(covariance[columns])
-        axes, sd = vectors.transpose(0, 2, 1), np.maximum(np.sqrt(variance), noise.floor)
+        own = covariance[columns].copy()
+        own[~np.isfinite(own).all(axis=(1, 2))] = noise.sd**2 * np.eye(3)
+        variance, vectors = np.linalg.eigh(own)
+        # A matrix put together from medians need not be one of variances.
+        axes, sd = vectors.transpose(0, 2, 1), np.sqrt(np.maximum(variance, noise.floor**2))
     rest = np.tile(np.eye(3), (unmeasured, 1, 1))
     return np.concatenate([axes, rest]), np.concatenate([sd, np.ones((unmeasured, 3))])
 
