@@ -63,7 +63,8 @@ class LegGuard:
         """
         seen = (landmarks[:, :2] - hip_centre(landmarks)) / height
         past = self._past
-        if past is None or time - past.time > MAX_PREDICTION_S or time - self._exchanged_since > MAX_DOUBT_S:
+        known = past is not None and 0.0 < time - past.time <= MAX_PREDICTION_S
+        if past is None or not known or time - self._exchanged_since > MAX_DOUBT_S:
             self._past = _Past(seen[list(JOINTS)], np.zeros((len(JOINTS), 2)), time)
             self._exchanged_since, self._rejected_since[:], self._accepted_at[:] = np.inf, np.inf, time
             return landmarks

@@ -27,14 +27,14 @@ class OneEuro:
         self._time: NDArray[np.float64] = np.empty(0)
 
     def step(self, values: NDArray[np.float64], time: float) -> NDArray[np.float64]:
-        """Smoothed values, same shape; NaN where the value is missing now. `time` in s, rising."""
+        """Smoothed values, same shape; NaN where missing now. `time` in s; if it does not rise they start afresh."""
         if self._value is None:
             self._value, self._speed = values.copy(), np.zeros_like(values)
             self._time = np.full(values.shape, time)
             return values.copy()
         interval = time - self._time
         new = np.isfinite(values)
-        fresh = new & (~np.isfinite(self._value) | (interval > MAX_GAP_S))
+        fresh = new & (~np.isfinite(self._value) | (interval > MAX_GAP_S) | (interval <= 0.0))
         follow = new & ~fresh
         change = np.where(follow, values - self._value, 0.0)
         interval = np.where(follow, interval, 1.0)

@@ -68,7 +68,8 @@ class Follower:
 
     def step(self, image: NDArray[np.uint8], time: float) -> NDArray[np.float64] | None:
         """The wearer's landmarks (33, 3) px in an RGB image taken at `time` s (rising), or None."""
-        if self._wearer is not None and time - self._seen_at > LOST_AFTER_S:
+        # A clock that was set far back says nothing of how far she came.
+        if self._wearer is not None and abs(time - self._seen_at) > LOST_AFTER_S:
             self._wearer, self._acquisition = None, Acquisition(self._rule)
             self.lost += 1
         return self._search(image, time) if self._wearer is None else self._follow(self._wearer, image, time)

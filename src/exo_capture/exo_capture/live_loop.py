@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from exo_capture.live import LiveKeypoints, LiveTracker
-from exo_capture.live_sources import JOIN_S, Picture, Source
+from exo_capture.live_sources import JOIN_S, MAX_AGE_S, Picture, Source
 from exo_common.clock import NS_PER_S
 
 # How soon a stop is noticed while no pictures come, and how long one camera is waited for beside the others.
@@ -64,16 +64,17 @@ class CaptureLoop:
         return True
 
     def _run(self) -> None:
-        last_ns = 0
+        last_ns, published_at = 0, 0.0
         try:
             while not self._stop.is_set():
                 pictures = self._take()
                 if not pictures:
                     continue
                 keypoints = self._tracker.step(pictures)
-                # A camera whose pictures come late must not turn time back.
-                if keypoints.stamp_ns > last_ns and not self._stop.is_set():
-                    last_ns = keypoints.stamp_ns
+                now = time.monotonic()
+                # A camera whose pictures come late must not turn time back; a clock that was set back does.
+                if (keypoints.stamp_ns > last_ns or now - published_at > MAX_AGE_S) and not self._stop.is_set():
+                    last_ns, published_at = keypoints.stamp_ns, now
                     self._publish(keypoints)
         except BaseException as error:
             self.failure = error

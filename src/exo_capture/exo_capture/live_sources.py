@@ -46,17 +46,27 @@ class Counts:
     received : offered by the source.
     dropped : replaced by a newer one before anybody took them, or skipped because decoding came too late.
     out_of_order : not newer than the one before (repeated or backward stamps).
-    stale : older than MAX_AGE_S on arrival.
+    stale : more than MAX_AGE_S old or ahead of time on arrival.
+    broken : not a picture.
     """
 
     received: int = 0
     dropped: int = 0
     out_of_order: int = 0
     stale: int = 0
+    broken: int = 0
+
+    @property
+    def refused(self) -> int:
+        """Pictures that nobody will work on because something is wrong with them."""
+        return self.out_of_order + self.stale + self.broken
 
 
 class Mailbox:
-    """Holds the newest picture only. Stamps that repeat, go back, or are too old are refused and counted."""
+    """Holds the newest picture only. Stamps that repeat, go back, or are far from now are refused and counted.
+
+    When stamps only go back for longer than MAX_AGE_S, the clock was set back, and the new one holds.
+    """
 
     def __init__(self, now_ns: Clock = time.time_ns) -> None:
         self.counts = Counts()
@@ -64,18 +74,21 @@ class Mailbox:
         self._changed = threading.Condition()
         self._picture: Picture | None = None
         self._last_ns: int | None = None
+        self._accepted_at = 0.0
 
     def put(self, picture: Picture) -> None:
         """Offer a picture; returns at once."""
         with self._changed:
             self.counts.received += 1
-            if self._last_ns is not None and picture.stamp_ns <= self._last_ns:
-                self.counts.out_of_order += 1
-                return
-            if self._now_ns() - picture.stamp_ns > MAX_AGE_S * NS_PER_S:
+            if abs(self._now_ns() - picture.stamp_ns) > MAX_AGE_S * NS_PER_S:
                 self.counts.stale += 1
                 return
-            self._last_ns = picture.stamp_ns
+            now = time.monotonic()
+            clock_holds = now - self._accepted_at <= MAX_AGE_S
+            if self._last_ns is not None and picture.stamp_ns <= self._last_ns and clock_holds:
+                self.counts.out_of_order += 1
+                return
+            self._last_ns, self._accepted_at = picture.stamp_ns, now
             self.counts.dropped += self._picture is not None
             self._picture = picture
             self._changed.notify()
@@ -85,6 +98,12 @@ class Mailbox:
         with self._changed:
             self.counts.received += 1
             self.counts.dropped += 1
+
+    def refuse(self) -> None:
+        """Count a picture that cannot be read."""
+        with self._changed:
+            self.counts.received += 1
+            self.counts.broken += 1
 
     def wait(self, timeout_s: float) -> bool:
         """Whether there is a picture, at the latest after a while."""

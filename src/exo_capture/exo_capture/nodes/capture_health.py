@@ -12,10 +12,10 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 
 from exo_capture.live import LiveKeypoints, LiveTracker
-from exo_capture.live_sources import Source
+from exo_capture.live_sources import Counts, Source
 from exo_common.diagnostics import Diagnostics
 
-SILENCE_S = 2.0  # without pictures after which a camera is said to be silent
+SILENCE_S = 2.0  # without pictures after which a camera is said to be silent, or without keypoints the computer slow
 MS_PER_NS = 1e-6
 
 
@@ -29,13 +29,15 @@ class CaptureHealth:
         self._latency_ms: deque[float] = deque()
         self._problem = self._said = ""
         self._followed = [(0, 0)] * len(sources)
-        self._received = [0] * len(sources)
+        self._counted = [Counts()] * len(sources)
         self._heard_at = [np.inf] * len(sources)
         self._reported_at = time.monotonic()
+        self._worked_at = np.inf
 
     def begin(self) -> None:
         """From now on pictures are expected."""
-        self._heard_at = [time.monotonic()] * len(self._sources)
+        self._worked_at = time.monotonic()
+        self._heard_at = [self._worked_at] * len(self._sources)
 
     def published(self, keypoints: LiveKeypoints) -> None:
         """Count a set of keypoints and its delay since the pictures were taken."""
@@ -54,6 +56,8 @@ class CaptureHealth:
             "latency_p95_ms": round(float(np.quantile(latency, 0.95)), 1) if latency else "",
         }
         self._reported_at = now
+        if latency:
+            self._worked_at = now
         for camera in range(len(self._sources)):
             values.update(self._counts(camera))
             self._tell_of_wearer(camera)
@@ -92,10 +96,13 @@ class CaptureHealth:
             self._node.get_logger().info(f"{name}: following a wearer{rivals}")
 
     def _trouble(self, camera: int, now: float) -> tuple[bytes, str]:
-        """Level of a camera and one sentence on why nothing comes from it; empty while all is well."""
-        source, counts = self._sources[camera], self._sources[camera].mailbox.counts
-        if counts.received > self._received[camera]:
-            self._received[camera], self._heard_at[camera] = counts.received, now
+        """Level of a camera and one sentence on why nothing came of it since the last report; empty if all is well."""
+        source = self._sources[camera]
+        before, counts = self._counted[camera], dataclasses.replace(source.mailbox.counts)
+        self._counted[camera] = counts
+        received, refused = counts.received - before.received, counts.refused - before.refused
+        if received:
+            self._heard_at[camera] = now
         if source.problem:
             return DiagnosticStatus.ERROR, source.problem
         if source.finished:
@@ -105,9 +112,15 @@ class CaptureHealth:
                 DiagnosticStatus.ERROR,
                 f"no pictures come from {source.name}; check that the camera or its driver runs",
             )
-        if counts.received and counts.stale + counts.out_of_order == counts.received:
+        if received and refused == received:
             return (
                 DiagnosticStatus.ERROR,
-                f"all pictures of {source.name} are stamped too old; let its driver use this computer's time",
+                f"all pictures of {source.name} are stamped too old, too new or out of order; "
+                "let its driver use this computer's time",
+            )
+        if received > refused and now - self._worked_at > SILENCE_S:
+            return (
+                DiagnosticStatus.WARN,
+                f"pictures come from {source.name}, but none is worked on; free the processor for this node",
             )
         return DiagnosticStatus.OK, ""

@@ -35,13 +35,16 @@ ENCODINGS: dict[str, tuple[int, Callable[[Pixels], Pixels]]] = {
     "yuyv": (2, _converted(cv2.COLOR_YUV2RGB_YUYV)),
 }
 
+PAIRED = ("yuv422", "uyvy", "yuv422_yuy2", "yuyv")  # two neighbours in a row share their colour
+
 
 def rgb(message: Image) -> Pixels:
     """The RGB picture (h, w, 3) of a message; a view where the encoding allows it.
 
     Raises
     ------
-    ExoError : if the encoding is unknown, or the data do not fill the picture.
+    ExoError : if the encoding is unknown, the data do not fill the picture, or it has no pixels or an odd width in an
+        encoding of pairs.
     """
     if message.encoding not in ENCODINGS:
         raise ExoError(
@@ -49,6 +52,15 @@ def rgb(message: Image) -> Pixels:
             f"set the camera driver to one of {', '.join(ENCODINGS)}"
         )
     depth, convert = ENCODINGS[message.encoding]
+    if not message.width or not message.height:
+        raise ExoError(
+            f"a picture of {message.width} x {message.height} has no pixels; mend or replace the camera driver"
+        )
+    if message.encoding in PAIRED and message.width % 2:
+        raise ExoError(
+            f"a picture in {message.encoding} is {message.width} pixels wide, which must be even; "
+            "choose another size or encoding in the camera driver"
+        )
     data = np.frombuffer(message.data, dtype=np.uint8)
     if message.step < message.width * depth or len(data) < message.step * message.height or not len(data):
         raise ExoError(
@@ -75,6 +87,7 @@ class TopicSource(Source):
             image = rgb(message)
         except ExoError as error:
             self.problem = f"{self.name}: {error}"
+            self.mailbox.refuse()
             return
         self.problem = ""
         self.mailbox.put(Picture(image, to_ns(message.header.stamp)))

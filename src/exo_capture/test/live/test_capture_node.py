@@ -46,6 +46,7 @@ class Listener:
     keypoints: list[Keypoints]
     markers: list[MarkerArray]
     status: dict[str, str] = dataclasses.field(default_factory=dict)
+    latency_ms: list[float] = dataclasses.field(default_factory=list)
     message: str = ""
 
     def wait(self, condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
@@ -83,6 +84,8 @@ def capture(*parameters: str) -> Iterator[Listener]:
     def on_diagnostics(array: DiagnosticArray) -> None:
         heard.message = array.status[0].message
         heard.status = {value.key: value.value for value in array.status[0].values}
+        if heard.status.get("latency_p95_ms"):
+            heard.latency_ms.append(float(heard.status["latency_p95_ms"]))
 
     try:
         # Markers first: the pictures start when somebody listens to the keypoints.
@@ -113,6 +116,7 @@ def test_a_video_in_real_time(demo_video: Path, model: Path) -> None:
         heard.wait(
             lambda: len(heard.keypoints) == FRAMES - int(heard.status["camera0_dropped"]), "keypoints of every picture"
         )
+        heard.wait(lambda: int(heard.status["keypoints"]) == len(heard.keypoints), "the count of them all")
         messages, status = heard.keypoints, heard.status
         session = os.getpgid(heard.process.pid)
         output = heard.interrupt()
@@ -124,6 +128,9 @@ def test_a_video_in_real_time(demo_video: Path, model: Path) -> None:
 
     # Every picture is accounted for; every stamp is the time a picture was due.
     assert int(status["camera0_received"]) == FRAMES
+    assert int(status["camera0_dropped"]) + int(status["keypoints"]) == FRAMES
+    # How many are dropped and how late keypoints are depends on the machine's load: `./exo bench capture` measures it.
+    assert len(heard.latency_ms) >= 3 and all(0.0 < latency < 1e3 * FRAMES / RATE_HZ for latency in heard.latency_ms)
     assert [message.sequence for message in messages] == list(range(len(messages)))
     frame = np.array([(stamp(m) - stamp(messages[0])) / NS_PER_S * RATE_HZ for m in messages])
     np.testing.assert_allclose(frame, np.round(frame), atol=0.01)
@@ -176,10 +183,18 @@ def test_an_image_topic(demo_video: Path, model: Path) -> None:
             assert frame < len(frames), "she was not found while she was in view"
             at = now()
             sent.append(send(frames[frame], "bgr8", at))
-            send(frames[frame], "bgr8", at)
             heard.executor.spin_once(timeout_sec=0.04)
+
+        def repeated() -> bool:
+            at = now()
+            for _ in range(2):
+                # Two at once would be one: the queue holds the newest.
+                sent.append(send(frames[-1], "bgr8", at))
+                heard.executor.spin_once(timeout_sec=0.05)
+            return int(heard.status["camera0_out_of_order"]) > 0
+
+        heard.wait(repeated, "the count of repeated pictures")
         assert {stamp(m) for m in heard.keypoints} <= set(sent)
-        heard.wait(lambda: int(heard.status["camera0_out_of_order"]) > 0, "the count of repeated pictures")
         heard.wait(lambda: "no pictures come from /side/image_raw" in heard.message, "the sentence on silence")
         heard.interrupt()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+from unittest.mock import Mock
+
 import cv2
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image
 
-from exo_capture.nodes.image_topic import ENCODINGS, rgb
+from exo_capture.nodes.image_topic import ENCODINGS, TopicSource, rgb
 from exo_common.errors import ExoError
 
 RED = np.zeros((4, 6, 3), np.uint8)
@@ -51,4 +54,27 @@ def test_unknown_encodings_and_short_pictures_are_refused() -> None:
     with pytest.raises(ExoError, match="came with 71 bytes"):
         rgb(short)
     with pytest.raises(ExoError, match="0 bytes"):
-        rgb(Image(encoding="mono8"))
+        rgb(Image(encoding="mono8", width=1, height=1, step=1))
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "encoding", "why"),
+    [
+        (5, 4, "yuyv", "is 5 pixels wide, which must be even"),
+        (5, 4, "uyvy", "is 5 pixels wide, which must be even"),
+        (6, 0, "rgb8", "has no pixels"),
+        (0, 4, "yuyv", "has no pixels"),
+    ],
+)
+def test_a_picture_of_an_impossible_size_is_refused_and_counted(
+    width: int, height: int, encoding: str, why: str
+) -> None:
+    source: Any = TopicSource(Mock(), "/side/image_raw", lambda: 0)
+    sent = Image(height=height, width=width, encoding=encoding, step=2 * width)
+    sent.data.frombytes(bytes(2 * width * 4 + 12))
+    source._on_image(sent)
+    assert why in source.problem and "camera driver" in source.problem
+    assert (source.mailbox.counts.received, source.mailbox.counts.broken) == (1, 1)
+    assert source.mailbox.take(0.0) is None
+    source._on_image(message("yuyv"))
+    assert source.problem == ""

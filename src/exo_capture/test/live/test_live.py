@@ -203,6 +203,28 @@ def test_the_loop_publishes_in_order_and_ends(walker: Walker) -> None:
     assert [k.stamp_ns for k in published] == [now + i * PERIOD_NS for i in range(20)] and loop.failure is None
 
 
+def test_after_a_clock_was_set_back_the_wearer_is_found_anew(walker: Walker) -> None:
+    body = walker(seconds=5.0).landmarks
+    world = World((1900, 1000), [lambda f: body[f]])
+    back_ns = 0
+    source, published = Source("made up", lambda: time.time_ns() - back_ns), []
+    view = WearerView(world.detect, WALKS)
+    loop = CaptureLoop([source], LiveTracker([view], PlaneFusion(1.7)), published.append)
+    loop.start()
+    for frame in range(110):
+        if frame == 25:
+            before, back_ns = len(published), 3600 * NS_PER_S
+        world.frame = frame
+        source.mailbox.put(Picture(world.picture, time.time_ns() - back_ns))
+        time.sleep(1.0 / RATE_HZ)
+    loop.close()
+    again = [k for k in published[before + 1 :] if k.stamp_ns < published[0].stamp_ns]
+    assert any(k.seen for k in published[:before]) and loop.failure is None
+    assert len(again) > 20 and view.follower.lost == 1 and view.follower.found == 2
+    positions = np.array([k.position for k in again if k.seen])
+    assert len(positions) > 10 and np.nanmax(np.abs(positions[..., 1])) < 2.0
+
+
 def test_several_cameras_are_looked_at_together_and_a_dead_one_is_not_waited_for() -> None:
     moments: list[dict[int, Sighting]] = []
 

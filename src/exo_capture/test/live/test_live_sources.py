@@ -78,7 +78,34 @@ def test_repeated_backward_and_old_stamps_are_refused_and_counted() -> None:
     assert box.take(0.0) is None, "a picture came twice"
     fresh = Mailbox(lambda: now)
     fresh.put(picture(0))
-    assert (box.counts.out_of_order, box.counts.dropped, fresh.counts.stale) == (4, 0, 1)
+    assert (box.counts.out_of_order, box.counts.stale, box.counts.dropped, fresh.counts.stale) == (3, 1, 0, 1)
+
+
+def test_a_stamp_from_the_future_does_not_end_the_camera() -> None:
+    now = 5 * NS_PER_S
+    box = Mailbox(lambda: now)
+    for stamp in (now + 3600 * NS_PER_S, now):
+        box.put(picture(stamp))
+    taken = box.take(0.0)
+    assert taken is not None and taken.stamp_ns == now
+    assert (box.counts.stale, box.counts.out_of_order) == (1, 0)
+
+
+def test_a_clock_that_was_set_back_is_believed_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, elapsed = 5000 * NS_PER_S, 0.0
+    box = Mailbox(lambda: now)
+    monkeypatch.setattr(live_sources.time, "monotonic", lambda: elapsed)
+    box.put(picture(now))
+    box.take(0.0)
+    now -= 3600 * NS_PER_S
+    taken = []
+    for _ in range(40):
+        now, elapsed = now + NS_PER_S // 20, elapsed + 0.05
+        box.put(picture(now))
+        if (new := box.take(0.0)) is not None:
+            taken.append(new.stamp_ns)
+    assert 15 <= len(taken) <= 25 and taken[-1] == now
+    assert box.counts.out_of_order == 40 - len(taken)
 
 
 def test_a_file_is_played_at_its_own_pace(video: Path) -> None:
