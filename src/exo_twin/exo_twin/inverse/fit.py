@@ -17,6 +17,7 @@ from exo_twin.inverse.keypoint_motion import solve_keypoints
 from exo_twin.inverse.kinematics import TURN, Kinematics, kinematics_warnings, solve_kinematics, walking_forward
 from exo_twin.inverse.marker_model import marker_model, place_markers
 from exo_twin.inverse.models import blazepose_model
+from exo_twin.inverse.motion_prior import is_translation
 from exo_twin.inverse.scaling import (
     MIN_FRAMES,
     Scaling,
@@ -99,8 +100,7 @@ def fit_keypoints(
     warnings = judge_lengths(lengths, height)
     scaled = work / "scaled.osim"
     strength = scale_by(model.with_places(found), by_body, mass, scaled)
-    degrees = np.array([1.0 if name.startswith("pelvis_t") and name[-1] in "xyz" else 180.0 / np.pi
-                        for name in found.coordinates])  # fmt: skip
+    degrees = np.array([1.0 if is_translation(name) else 180.0 / np.pi for name in found.coordinates])
     seen = np.isfinite(found.q).all(axis=1)
     values = found.q[seen] * degrees
     for name in ("knee_angle_l", "knee_angle_r"):

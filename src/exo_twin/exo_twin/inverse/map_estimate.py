@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from exo_twin.inverse.kinematic_tree import KinematicTree, Posed, pose
-from exo_twin.inverse.motion_prior import coefficient_sd, habit, motion_basis
+from exo_twin.inverse.motion_prior import coefficient_sd, habit, is_translation, motion_basis
 from exo_twin.inverse.trajectory_types import KeypointNoise, Level, Segment, Trajectory
 
 FloatArray = NDArray[np.float64]
@@ -95,7 +95,7 @@ class MapEstimate:
         self.mix_sd = coefficient_sd(self.habits, self.names, self.basis.shape[1], float(np.ptp(self.time)))
         self.mix_mean = np.zeros_like(self.mix_sd)
         for row, item, name in zip(self.mix_mean, self.habits, self.names, strict=True):
-            row[0] = 0.0 if name.startswith("pelvis_t") and name[-1] in "xyz" else np.deg2rad(item.mean)
+            row[0] = item.mean if is_translation(name) else np.deg2rad(item.mean)
         self.prior_mean = np.concatenate(
             [self.mix_mean.ravel(), [s.mean for s in self.segments], np.zeros(3 * len(self.tree.markers))]
         )

@@ -59,6 +59,11 @@ def habit(coordinate: str) -> Habit | None:
     return next((h for pattern, h in HABITS if re.fullmatch(pattern, coordinate)), None)
 
 
+def is_translation(coordinate: str) -> bool:
+    """Whether a coordinate is a place of the pelvis, m; all others are angles, rad."""
+    return re.fullmatch(r"pelvis_t[xyz]", coordinate) is not None
+
+
 def motion_basis(
     time: FloatArray, at: FloatArray, phase: tuple[FloatArray, FloatArray] | None = None
 ) -> tuple[FloatArray, FloatArray]:
@@ -89,7 +94,7 @@ def coefficient_sd(habits: Sequence[Habit], names: Sequence[str], functions: int
     """Prior SD (n_coordinates, functions) of every coordinate's mixture, rad or m; a straight trend only in travel."""
     sd = np.zeros((len(habits), functions))
     for row, item, name in zip(sd, habits, names, strict=True):
-        travels = re.fullmatch(r"pelvis_t[xyz]", name) is not None
+        travels = is_translation(name)
         unit = 1.0 if travels else np.pi / 180.0
         row[0], row[2:] = unit * item.constant, unit * item.variation
         # m/s either way; half the duration is the line's unit.

@@ -41,7 +41,7 @@ FACTOR_LIMITS = (0.6, 1.5)  # of the generic adult; beyond it units or labels ar
 # Thigh plus shank as a fraction of stature (Drillis & Contini 1966, in Winter 2009), and how far keypoints may differ.
 LEG_OF_STATURE = 0.245 + 0.246
 STATURE_WARNING, STATURE_ERROR = 0.10, 0.30
-SPREAD_WARNING = 0.08  # robust standard deviation of a segment's length over frames, of the length
+SPREAD_WARNING = 0.07  # of the length; keypoints' prior is 0.08, so then they have told next to nothing
 HEIGHT_LIMITS, MASS_LIMITS = (0.8, 2.4), (15.0, 250.0)  # m, kg
 # Force grows with a muscle's cross-section, hence with mass^(2/3) between geometrically similar people.
 STRENGTH_EXPONENT = 2.0 / 3.0
@@ -55,7 +55,8 @@ class Scaling:
     ----------
     model : the scaled .osim.
     factors : OpenSim body -> scale factor.
-    lengths : measured segment -> {length_m, spread_m, factor}; `spread` is robust (1.48 MAD) over frames.
+    lengths : measured segment -> {length_m, spread_m, factor}; `spread` is robust (1.48 MAD) over
+        frames of markers, a standard deviation for keypoints.
     mass : kg, of the scaled model.
     strength_factor : on every muscle's F_max.
     warnings : sentences.
@@ -213,8 +214,7 @@ def judge_lengths(lengths: Mapping[str, Mapping[str, float]], height: float) -> 
         spread = values["spread_m"] / values["length_m"]
         if spread > SPREAD_WARNING:
             warnings.append(
-                f"the {name.replace('_', ' ')}'s length varies by {100 * spread:.0f} % between frames; "
-                "its scale is uncertain"
+                f"the {name.replace('_', ' ')}'s length is uncertain by {100 * spread:.0f} %, and so is its scale"
             )
     return warnings
 
