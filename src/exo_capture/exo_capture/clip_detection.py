@@ -45,8 +45,8 @@ def detect_clip(
 
     Notes
     -----
-    Threads, not processes: the estimator computes on one core and outside Python's lock, so two estimators in two
-    threads take 1.1 s where one takes 1.9 s and two processes, which must also start, 1.2 s (60 frames, 2 cores).
+    Threads, not processes: the estimator computes on one core and outside Python's lock, so threads use all cores
+    without what it costs to start processes and to send them pictures.
     """
     found: dict[int, NDArray[np.float64]] = {}
     turn = threading.Lock()

@@ -41,6 +41,7 @@ LAYOUTS: dict[str, tuple[int, dict[int, int]]] = {
 BY_LENGTH = {length: name for name, (length, _) in reversed(list(LAYOUTS.items()))}
 
 FILES = "*.json"
+MAX_PICTURES_PER_FILE = 10  # somebody is in at least a tenth of the pictures; times as numbers span far more
 FOLDER_SUFFIX = "_json"
 
 # Other tools' words for our marker names, letters only and in lower case.
@@ -68,8 +69,8 @@ def read_json_folder(
 
     Raises
     ------
-    ExoError : if the folder holds no such files, a file is damaged, two files have the same number, or the
-        layout does not fit.
+    ExoError : if the folder holds no such files, a file is damaged, two files have the same number, the numbers do
+        not count pictures, or the layout does not fit.
     """
     if not np.isfinite(rate_hz) or rate_hz <= 0.0:
         raise ExoError(f"{rate_hz:g} is no frame rate; give the pictures per second of the recording, e.g. 60")
@@ -90,21 +91,6 @@ def read_json_folder(
         frame=np.array(frames, dtype=np.int64),
         landmarks=np.array(people, dtype=float).reshape(-1, N_LANDMARKS, 3),
     )
-
-
-def json_folders(folder: Path) -> list[Path]:
-    """The folders of landmark files inside Pose2Sim's `pose` folder, one per camera, in order of name.
-
-    Raises
-    ------
-    ExoError : if there is none.
-    """
-    found = sorted(path for path in folder.glob("*") if path.is_dir() and any(path.glob(FILES)))
-    if not found:
-        raise ExoError(
-            f"no folder inside {folder} holds landmark files; give the folder with a *_json folder per camera"
-        )
-    return found
 
 
 def keypoints_from_trc(path: Path) -> Markers:
@@ -152,6 +138,11 @@ def _numbered_files(folder: Path) -> dict[int, Path]:
         raise ExoError(
             f"{folder} holds {len(numbered)} landmark files with a picture number in their name; "
             "give the folder of one camera with a *.json file per picture"
+        )
+    if max(numbered) - min(numbered) > MAX_PICTURES_PER_FILE * len(numbered):
+        raise ExoError(
+            f"the {len(numbered)} landmark files in {folder} are numbered from {min(numbered)} to {max(numbered)}, "
+            "which are times rather than pictures; number the files 0, 1, 2, ... by picture"
         )
     return numbered
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ FloatArray = NDArray[np.float64]
 
 FORCE_UNITS = {"N": 1.0}
 MOMENT_UNITS = {"Nm": 1.0, "N.m": 1.0, "Nmm": 1e-3, "N.mm": 1e-3}
-MASS_UNITS = {"kg": 1.0, "g": 1e-3, "lb": 0.45359237}
+MASS_UNITS = {"kg": 1.0, "g": 1e-3, "lb": 0.45359237, "lbs": 0.45359237}
 VOLT_UNITS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "µV": 1e-6}
 EVENT_NAMES = {"strike": ("strike", "contact"), "off": ("off",)}
 # What people call the same thing in the SUBJECT group.
@@ -30,6 +31,7 @@ SUBJECT_NAMES = {
     "leg_length_l": ("l_leglength", "leftleglength", "leg_length_l"),
     "leg_length_r": ("r_leglength", "rightleglength", "leg_length_r"),
 }
+SEXES = {word: sex for sex, words in (("female", "f female w woman"), ("male", "m male man")) for word in words.split()}
 VICON_SUBJECT = {
     "Bodymass": ("mass", 1.0),
     "Height": ("height", 1e-3),
@@ -79,7 +81,7 @@ class FootEvent:
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """What the file says about the person; None where it is silent. m, kg, years."""
+    """What the file says about the person; None where it is silent. m, kg, years; sex is "female" or "male"."""
 
     mass: float | None = None
     height: float | None = None
@@ -141,14 +143,18 @@ def _read_c3d(path: Path) -> Recording:
             # A plate of an unknown kind must not cost the markers; a damaged file fails again.
             content = _load(path, with_plates=False)
             notes = (f"the force plates were left out ({_first_line(error)})",)
-        parameters, data = content["parameters"], content["data"]
-        points = np.asarray(data["points"][:3], dtype=float)
-        residual = np.asarray(data["meta_points"]["residuals"][0])
-        labels = tuple(name.strip() for name in _text(parameters, "POINT", "LABELS"))
-        rate = float(_values(parameters, "POINT", "RATE")[0])
-        units = (_text(parameters, "POINT", "UNITS") or ("mm",))[0].strip()
-    except (RuntimeError, ValueError, KeyError, IndexError, OSError, MemoryError) as error:
+        return _recording(path, content, notes)
+    except (RuntimeError, ValueError, TypeError, LookupError, OSError, MemoryError, struct.error) as error:
         raise ExoError(f"{path} is not a whole C3D file ({_first_line(error)}); copy or export it again") from None
+
+
+def _recording(path: Path, content: Mapping[str, Any], notes: tuple[str, ...]) -> Recording:
+    parameters, data = content["parameters"], content["data"]
+    points = np.asarray(data["points"][:3], dtype=float)
+    residual = np.asarray(data["meta_points"]["residuals"][0])
+    labels = tuple(name.strip() for name in _text(parameters, "POINT", "LABELS"))
+    rate = float(_values(parameters, "POINT", "RATE")[0])
+    units = (_text(parameters, "POINT", "UNITS") or ("mm",))[0].strip()
     if points.shape[1] == 0 or points.shape[2] == 0:
         raise ExoError(f"{path} holds no marker trajectories; export the labelled markers, not only analog data")
     if units not in UNITS_TO_M:
@@ -206,7 +212,8 @@ def _emg(parameters: Mapping[str, Any], values: FloatArray, rate: float) -> Anal
 
 def _events(parameters: Mapping[str, Any], start: float) -> tuple[FootEvent, ...]:
     """Foot strikes and offs; their times count from frame 0 of the original recording, `start` s before ours."""
-    times = np.atleast_2d(_values(parameters, "EVENT", "TIMES", np.zeros((2, 0))))
+    # Some programs write the pairs of minutes and seconds as one row.
+    times = np.reshape(_values(parameters, "EVENT", "TIMES", np.zeros((2, 0))), (2, -1), order="F")
     found = []
     for (minutes, seconds), context, label in zip(
         times.T, _text(parameters, "EVENT", "CONTEXTS"), _text(parameters, "EVENT", "LABELS"), strict=False
@@ -227,13 +234,16 @@ def _subject(parameters: Mapping[str, Any], path: Path) -> Subject:
     said: dict[str, Any] = {}
     for key, names in SUBJECT_NAMES.items():
         at = next((labels.index(name) for name in names if name in labels), None)
-        if at is None or at >= len(values) or not np.isfinite(values[at]):
+        if at is None or at >= len(values):
             continue
         unit = units[at] if at < len(units) else ""
-        value = float(values[at])
         if key == "sex":
-            said[key] = {0: "woman", 1: "man"}.get(round(value)) if "0: woman" in unit else None
-        elif key == "age":
+            said[key] = _sex(values[at], unit)
+            continue
+        value = _number(values[at])
+        if not np.isfinite(value):
+            continue
+        if key == "age":
             said[key] = value
         else:
             known = MASS_UNITS if key == "mass" else UNITS_TO_M
@@ -241,6 +251,24 @@ def _subject(parameters: Mapping[str, Any], path: Path) -> Subject:
                 raise ExoError(f"{path} gives the subject's {key.replace('_', ' ')} in '{unit}'; use kg, m, cm or mm")
             said[key] = round(known[unit] * value, 4)
     return Subject(**said)
+
+
+def _number(value: Any) -> float:
+    """A parameter's value, which some programs write as text; NaN if it is no number."""
+    try:
+        return float(value)
+    except ValueError:
+        return np.nan
+
+
+def _sex(value: Any, unit: str) -> str | None:
+    """Of a word, or of a number whose unit says what it means, e.g. "0: woman, 1: man"; None if that is not clear."""
+    word = str(value).strip().lower()
+    number = _number(word)
+    if np.isfinite(number):
+        meaning = re.search(rf"(?<!\d){round(number)}\s*[:=]\s*([a-z]+)", unit.lower())
+        word = meaning.group(1) if meaning else ""
+    return SEXES.get(word)
 
 
 def _vicon_subject(parameters: Mapping[str, Any]) -> Subject:

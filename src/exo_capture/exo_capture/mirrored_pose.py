@@ -1,8 +1,7 @@
 """A pose estimator that looks twice, at the picture and at its mirror image, and gives the mean.
 
 What an estimator gets wrong to one side it gets wrong to the other side in the
-mirror, so half of its errors cancel: on a real walker, ranges of two differently
-large models come a quarter nearer to each other. It costs twice the time.
+mirror, so errors of that kind cancel. It costs twice the time.
 """
 
 from __future__ import annotations

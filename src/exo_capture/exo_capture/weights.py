@@ -24,7 +24,7 @@ import tempfile
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from exo_common.errors import ExoError
@@ -37,6 +37,7 @@ MODEL_IDENTIFIER = b"TFL3"
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 DOWNLOAD_TIMEOUT_S = 600.0  # of the whole wheel
 SILENCE_TIMEOUT_S = 60.0  # of the npm registry
+NPM_VARIABLES = ("npm_config_registry", "NPM_CONFIG_REGISTRY")
 NPM_REGISTRY = "https://registry.npmjs.org"
 
 
@@ -136,7 +137,8 @@ def model_path(variant: str = "full") -> Path:
 def obtain(folder: Path, *variants: str) -> list[Path]:
     """Put pose models into `folder` unless they are already there; returns their paths, in order.
 
-    Each bundle appears whole or not at all; a package is downloaded once for all its variants.
+    Each bundle appears whole or not at all; a package is downloaded once for all its variants. Sums are checked at
+    the download; what is there already is taken as it is.
 
     Raises
     ------
@@ -215,21 +217,23 @@ def with_normalisation(model: bytes, mean: float, std: float) -> bytes:
 def npm_registry(package: str) -> str:
     """Address of the npm registry that npm itself would ask for a package, without a slash at its end.
 
-    npm's own order: the environment's `npm_config_registry`, then `~/.npmrc` (the line of the package's
-    scope before the general one), then the public registry.
+    In npm's own order: the line of the package's scope in `~/.npmrc`; then the environment's
+    `npm_config_registry`; then the general line in `~/.npmrc`; then the public registry.
     """
-    for name in ("npm_config_registry", "NPM_CONFIG_REGISTRY"):
-        if os.environ.get(name):
-            return os.environ[name].rstrip("/")
+    settings = _npmrc()
+    general = next((os.environ[name] for name in NPM_VARIABLES if os.environ.get(name)), settings.get("registry"))
+    chosen = settings.get(f"{package.split('/')[0]}:registry") or general or NPM_REGISTRY
+    return chosen.strip("\"' ").rstrip("/")
+
+
+def _npmrc() -> Mapping[str, str]:
+    """The user's npm settings; empty if there are none that can be read."""
     settings = configparser.ConfigParser(delimiters=("=",), strict=False, allow_no_value=True, interpolation=None)
     try:
         settings.read_string("[npm]\n" + (Path.home() / ".npmrc").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, configparser.Error, RuntimeError):
-        return NPM_REGISTRY
-    for key in (f"{package.split('/')[0]}:registry", "registry"):
-        if settings["npm"].get(key):
-            return settings["npm"][key].strip("\"' ").rstrip("/")
-    return NPM_REGISTRY
+        return {}
+    return settings["npm"]
 
 
 def _known(variant: str) -> None:

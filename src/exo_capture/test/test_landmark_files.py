@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from exo_capture.landmark_files import LAYOUTS, json_folders, keypoints_from_trc, read_json_folder
+from exo_capture.landmark_files import LAYOUTS, keypoints_from_trc, read_json_folder
 from exo_capture.landmarks import HIPS, MARKERS, TOES
 from exo_common.errors import ExoError
 from exo_common.opensim_files import Markers, write_trc
@@ -69,19 +69,18 @@ def test_no_confidence_is_missing_and_a_person_of_nothing_is_nobody(tmp_path):
     assert np.isnan(seen.landmarks[0, HIPS]).all() and np.isfinite(seen.landmarks[0, 0]).all()
 
 
-def test_folders_of_a_pose2sim_session(tmp_path):
-    for camera in ("cam02", "cam01"):
-        write(tmp_path / "pose" / f"{camera}_json", {0: []})
-    assert [path.name for path in json_folders(tmp_path / "pose")] == ["cam01_json", "cam02_json"]
-    with pytest.raises(ExoError, match=r"give the folder with a \*_json folder per camera"):
-        json_folders(tmp_path / "pose" / "cam01_json")
-
-
 @pytest.mark.parametrize(
     ("frames", "name", "layout", "rate", "sentence"),
     [
         ({}, "{}.json", None, 60.0, "holds 0 landmark files"),
         ({0: []}, "nonumber.json", None, 60.0, "holds 0 landmark files"),
+        (
+            {1700000000000: [], 1700000000033: []},
+            "x_{}.json",
+            None,
+            60.0,
+            "times rather than pictures; number the files",
+        ),
         ({0: [], 1: []}, "{}.json", None, 0.0, "no frame rate"),
         ({0: [{"pose_keypoints_2d": [1.0] * 30}], 1: []}, "{}.json", None, 60.0, "10 keypoints per person"),
         ({0: [{"pose_keypoints_2d": [1.0] * 31}], 1: []}, "{}.json", None, 60.0, "not an OpenPose-style"),

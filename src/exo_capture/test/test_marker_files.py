@@ -44,8 +44,40 @@ def test_markers_emg_events_and_subject_come_in_si_units(tmp_path):
     assert [(e.side, e.kind) for e in found.events] == [("r", "strike"), ("l", "off"), ("r", "strike")]
     assert [e.time for e in found.events] == pytest.approx([0.3, 0.4, 1.4])
     subject = found.subject
-    assert (subject.mass, subject.height, subject.age, subject.sex) == (61.8, 1.65, 40.0, "woman")
+    assert (subject.mass, subject.height, subject.age, subject.sex) == (61.8, 1.65, 40.0, "female")
     assert (subject.leg_length_r, subject.leg_length_l) == (0.81, 0.816)
+
+
+def test_events_in_one_row_and_a_subject_in_words_are_read(tmp_path):
+    times = {"TIMES": np.array([0.0, 0.3, 1.0, 0.4]), "CONTEXTS": ["Left", "Right"], "LABELS": ["Foot Strike"] * 2}
+    words = {"LABELS": ["weight", "height", "age"], "UNITS": ["kg", "cm", "years"], "VALUES": ["61.8", "165", "forty"]}
+    found = read_recording(write_c3d(tmp_path / "walk.c3d", walk(1.0), EVENT=times, SUBJECT=words))
+    assert [(e.side, e.time) for e in found.events] == [("l", pytest.approx(0.3)), ("r", pytest.approx(60.4))]
+    assert (found.subject.mass, found.subject.height, found.subject.age) == (61.8, 1.65, None)
+    one = {"TIMES": np.array([0.0, 1.2]), "CONTEXTS": ["Left"], "LABELS": ["Foot Strike"]}
+    assert [e.time for e in read_recording(write_c3d(tmp_path / "one.c3d", walk(1.0), EVENT=one)).events] == [
+        pytest.approx(1.2)
+    ]
+    odd = {"TIMES": np.array([0.0, 1.2, 3.0]), "CONTEXTS": ["Left"], "LABELS": ["Foot Strike"]}
+    with pytest.raises(ExoError, match=r"odd\.c3d is not a whole C3D file"):
+        read_recording(write_c3d(tmp_path / "odd.c3d", walk(1.0), EVENT=odd))
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "sex"),
+    [
+        ("F", "", "female"),
+        (" Male", "", "male"),
+        ("woman", "", "female"),
+        (1.0, "0: woman, 1: man", "male"),
+        (2.0, "1=male, 2=female", "female"),
+        (1.0, "", None),
+        ("?", "", None),
+    ],
+)
+def test_the_usual_forms_of_sex_are_understood_and_others_are_unknown(tmp_path, value, unit, sex):
+    said = {"LABELS": ["sex"], "UNITS": [unit], "VALUES": [value]}
+    assert read_recording(write_c3d(tmp_path / "sex.c3d", stance(), SUBJECT=said)).subject.sex == sex
 
 
 def test_vicons_habits_are_understood(tmp_path):
