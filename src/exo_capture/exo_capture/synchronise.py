@@ -30,6 +30,8 @@ FloatArray = NDArray[np.float64]
 GRID_HZ = 100.0  # of the search; a parabola finds the rest
 SEARCH_HZ = 30.0  # pictures looked at in the search
 MAX_OFFSET_S = 2.0
+# Searched beyond that, 1.5 slow strides: else an offset out of reach would be taken for one a stride nearer.
+BEYOND_S = 2.0
 MIN_OVERLAP_S = 0.7  # below it anything fits anything
 SPEED_CLIP = 2.0  # body sizes/s; a swinging foot rises with 1
 CORRELATION_VOTE = 0.3  # a perfect correlation makes up for rays that miss by so much more
@@ -85,7 +87,7 @@ def find_offsets(
 
     Raises
     ------
-    ExoError : if a camera's motion resembles no other camera's.
+    ExoError : if a camera's motion resembles no other camera's, or only at an offset beyond `max_offset_s`.
     """
     motions = [[_Motion(person) for person in people] for people in candidates]
     chains = [_chain(motions, first, cameras, max_offset_s) for first in range(len(motions[0]))]
@@ -96,6 +98,13 @@ def find_offsets(
                 f"{camera.name} cannot be synchronised: at no offset within {max_offset_s:g} s does it clearly agree "
                 f"with the other cameras (confidence {max(0.0, chain.confidence[c]):.2f}); start the cameras closer "
                 "together, film the same walk with all of them, and check the calibration file"
+            )
+        offset = chain.offsets_s[c]
+        if abs(offset) > max_offset_s + RIVAL_S:
+            raise ExoError(
+                f"{camera.name} cannot be synchronised: it seems to have been started {abs(offset):.1f} s "
+                f"{'after' if offset > 0.0 else 'before'} {cameras[0].name}; start all cameras within "
+                f"{max_offset_s:g} s, or cut the videos so that they begin together"
             )
     chosen = [people[i] for people, i in zip(motions, chain.person, strict=True)]
     offsets = _refine_jointly(chosen, cameras, chain.offsets_s)
@@ -185,14 +194,19 @@ def _chain(
 
 
 def _link(a: _Motion, b: _Motion, cameras: tuple[Camera, Camera], max_offset_s: float) -> tuple[float, float, float]:
-    """Confidence 0..1, offset to add to b's clock to have a's, and the rays' miss there in body sizes."""
-    lags = np.arange(-round(max_offset_s * GRID_HZ), round(max_offset_s * GRID_HZ) + 1) / GRID_HZ
+    """Confidence 0..1, offset to add to b's clock to have a's, and the rays' miss there in body sizes.
+
+    The offset may be up to `BEYOND_S` beyond `max_offset_s`; offsets beyond both it and `max_offset_s` are no rivals.
+    """
+    reach_s = max_offset_s + BEYOND_S
+    lags = np.arange(-round(reach_s * GRID_HZ), round(reach_s * GRID_HZ) + 1) / GRID_HZ
     miss = _misses(a, b, cameras, lags)
     cost = miss * (1.0 - CORRELATION_VOTE * np.maximum(_correlation(a, b, lags), 0.0))
     best = int(np.argmin(cost))
     if not np.isfinite(cost[best]):
         return 0.0, 0.0, np.inf
-    rivals = cost[(np.abs(lags - lags[best]) > RIVAL_S) & np.isfinite(cost)]
+    likely = np.abs(lags) <= max(max_offset_s, abs(lags[best]))
+    rivals = cost[likely & (np.abs(lags - lags[best]) > RIVAL_S) & np.isfinite(cost)]
     confidence = 1.0 - float(cost[best] / rivals.min()) if len(rivals) else 0.0
     return confidence, _parabola(lags, -cost, best), float(miss[best])
 
@@ -290,8 +304,8 @@ def _running_median(values: FloatArray) -> FloatArray:
 
 
 def _parabola(x: FloatArray, y: FloatArray, i: int) -> float:
-    """Place of the maximum near sample i, to a fraction of a sample."""
-    if not 0 < i < len(x) - 1:
+    """Place of the maximum near sample i, to a fraction of a sample; that of the sample if a neighbour is unknown."""
+    if not 0 < i < len(x) - 1 or not np.isfinite(y[i - 1 : i + 2]).all():
         return float(x[i])
     bend = y[i - 1] - 2.0 * y[i] + y[i + 1]
     return float(x[i] + (0.5 * (y[i - 1] - y[i + 1]) / bend if bend else 0.0) * (x[1] - x[0]))

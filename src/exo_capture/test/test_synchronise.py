@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from exo_capture.landmarks import Detections
-from exo_capture.synchronise import Series, find_offsets, resample
+from exo_capture.synchronise import Series, _parabola, find_offsets, resample
 from exo_capture.synthetic import NO_NOISE, Noise, film, ring
 from exo_capture.synthetic_walker import walker
 from exo_common.errors import ExoError
@@ -58,6 +58,19 @@ def test_another_walk_is_refused() -> None:
     other = film(walker(TIME, speed=-0.9, stride_s=0.8) + np.array([0.0, 0.0, 1.5]), TIME, CAMERAS[:2], Noise(), seed=2)
     with pytest.raises(ExoError, match="cam02 cannot be synchronised"):
         find_offsets([[_series(seen[0])], [_series(other[1])]], CAMERAS[:2])
+
+
+@pytest.mark.parametrize(("start", "order"), [(2.6, "after"), (-2.6, "before")])
+def test_an_offset_out_of_reach_is_not_taken_for_one_a_stride_nearer(start: float, order: str) -> None:
+    seen = film(WALK, TIME, CAMERAS, Noise(), seed=1, starts_s=[0.0, start, start])
+    with pytest.raises(ExoError, match=rf"cam0[23] cannot be synchronised: .* started 2\.6 s {order} cam01"):
+        find_offsets([[_series(s)] for s in seen], CAMERAS)
+
+
+def test_the_best_offset_beside_unknown_ones_is_a_number() -> None:
+    x = np.array([0.0, 0.1, 0.2])
+    assert _parabola(x, np.array([-np.inf, 2.0, 1.0]), 1) == 0.1
+    assert _parabola(x, np.array([1.0, 2.0, 1.0]), 1) == pytest.approx(0.1)
 
 
 def test_resampling_keeps_an_error_in_its_own_picture() -> None:
