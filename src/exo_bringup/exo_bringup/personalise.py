@@ -88,8 +88,7 @@ def demo_session(folder: Path) -> Session:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(video, folder / "walk.mp4")
         (folder / FILE).write_text(
-            "wearer: {id: demo, height: 1.65, mass: 55.0, sex: female}\n"
-            "cameras:\n  - {name: side, video: walk.mp4, view: sagittal}\n",
+            "wearer: {id: demo, height: 1.65, mass: 55.0, sex: female}\ncameras:\n  - {name: side, video: walk.mp4}\n",
             encoding="utf-8",
         )
     except OSError as error:

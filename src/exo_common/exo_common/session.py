@@ -72,7 +72,6 @@ class Camera(Parameters):
 
     name: str = parameter("", "", "name of the camera; with a calibration, the name it has there")
     video: str = parameter("", "", "video file, relative to the session folder")
-    view: str = parameter("sagittal", "", "how a single camera sees the walk", choices=("sagittal",))
     landmarks: str = parameter("", "", "folder of OpenPose-style JSON files, relative to the session folder")
     rate: float = parameter(0.0, "Hz", "pictures per second behind the landmarks", minimum=0.0, maximum=1000.0)
     size: list[int] = parameter([], "px", "width and height of those pictures", minimum=1, maximum=20000)

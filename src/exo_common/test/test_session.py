@@ -130,6 +130,10 @@ def test_markers_and_keypoints_stand_for_cameras(anything: Path) -> None:
         ("keypoints: {file: other.trc}", "keypoints.file 'other.trc' is not a file"),
         ("cameras: [{name: a}]", "either 'video' or 'landmarks'"),
         (f"cameras: [{{name: a, video: side.mp4, {LANDMARKS}}}]", "either 'video' or 'landmarks'"),
+        (
+            "cameras: [{name: a, video: side.mp4, view: sagittal}]",
+            "unknown key .view.; known keys are name, video, landmarks",
+        ),
         ("cameras: [{name: a, video: side.mp4, rate: 60}]", "tells its rate and size itself"),
         ("cameras: [{name: a, landmarks: side_json, size: [1920, 1080]}]", "give 'rate'"),
         ("cameras: [{name: a, landmarks: side_json, rate: 60, size: [1920]}]", "give 'rate'"),
