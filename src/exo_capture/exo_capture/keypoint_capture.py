@@ -15,8 +15,7 @@ from exo_capture.landmark_files import keypoints_from_trc
 from exo_capture.landmarks import BODY, HEELS, MARKERS, NOSE, TOES
 from exo_capture.multicamera_capture import NO_WALKING, walks
 from exo_capture.pose import N_LANDMARKS
-from exo_capture.quality import NOT_USABLE, Quality, judge
-from exo_capture.quality_multicamera import bone_length_cv_pct
+from exo_capture.quality import NOT_USABLE, Quality, bone_length_cv_pct, judge
 from exo_common.errors import ExoError
 from exo_common.frames import SIDES
 from exo_common.opensim_files import Markers
@@ -90,7 +89,7 @@ def capture_keypoints(path: Path, start_s: float = 0.0, end_s: float = np.inf) -
         warnings += events.notes
     else:
         warnings.append(NO_WALKING)
-    bones = bone_length_cv_pct(raw)
+    bones = bone_length_cv_pct(raw, planar=False)
     quality = judge(
         {
             "frames": float(len(time)),

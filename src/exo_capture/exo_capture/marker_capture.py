@@ -175,7 +175,7 @@ def _judge(
 ) -> Quality:
     used = [recording.markers.names.index(name) for name in marker_set.used()]
     missing = 100.0 * float(np.isnan(recording.markers.position[:, used]).any(axis=2).mean())
-    bone_cv = max(bone_length_cv_pct(keypoints).values())
+    bone_cv = max(bone_length_cv_pct(keypoints, planar=False).values())
     figures = {"markers_missing_pct": missing, "bone_length_cv_pct": bone_cv}
     for kind, differences in event_differences(recording.events, events).items():
         if differences:

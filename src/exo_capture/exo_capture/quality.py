@@ -158,12 +158,20 @@ def judge(
     return Quality(verdict, (*warnings, *notes), dict(figures), dict(strides), dict(gait), dict(facts), assumptions)
 
 
-def bone_length_cv_pct(markers: Markers) -> dict[str, float]:
-    """Coefficient of variation of each leg bone's length in the walking plane, %, before any length is enforced."""
+def bone_length_cv_pct(markers: Markers, planar: bool) -> dict[str, float]:
+    """Coefficient of variation of each leg bone's length, %, by bone and side, e.g. thigh_l; NaN where never seen.
+
+    Parameters
+    ----------
+    markers : before any length is enforced.
+    planar : of the length in the walking plane, as one camera sees it, else in space.
+    """
+    axes = 2 if planar else 3
     result = {}
     for bone, (upper, lower) in BONES.items():
         for side in SIDES:
-            ends = [markers.position[:, markers.names.index(side.upper() + end), :2] for end in (upper, lower)]
-            length: NDArray[np.float64] = np.linalg.norm(ends[0] - ends[1], axis=1)
-            result[f"{bone}_{side}"] = 100.0 * float(np.nanstd(length) / np.nanmean(length))
+            a, b = (markers.position[:, markers.names.index(side.upper() + end), :axes] for end in (upper, lower))
+            length: NDArray[np.float64] = np.linalg.norm(a - b, axis=1)
+            length = length[np.isfinite(length)]
+            result[f"{bone}_{side}"] = 100.0 * float(length.std() / length.mean()) if len(length) else float("nan")
     return result

@@ -8,13 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exo_capture.landmarks import MARKERS
+from exo_capture.quality import bone_length_cv_pct
 from exo_capture.skeleton_repair import Repaired
 from exo_capture.synchronise import Synchronisation
 from exo_capture.triangulation import Triangulated
-from exo_common.frames import SIDES
 from exo_common.opensim_files import Markers
-
-BONES = {"thigh": ("Hip", "Knee"), "shank": ("Knee", "Ankle")}
 
 
 def figures_of(
@@ -34,7 +32,7 @@ def figures_of(
     """
     slots, error, kept = list(MARKERS.values()), points.error, points.inliers
     seen = seen & (seen.sum(axis=0) >= 2)
-    bones = bone_length_cv_pct(raw)
+    bones = bone_length_cv_pct(raw, planar=False)
     figures = {
         "cameras": float(seen.any(axis=(1, 2)).sum()),
         "frames": float(len(raw.time)),
@@ -58,18 +56,6 @@ def figures_of(
     for i, marker in enumerate(MARKERS):
         figures[f"reprojection_{marker}_px"] = _mean(error[:, :, i][kept[:, :, i]])
     return figures
-
-
-def bone_length_cv_pct(markers: Markers) -> dict[str, float]:
-    """Coefficient of variation of each leg bone's length in space, %; NaN where never seen."""
-    result = {}
-    for bone, ends in BONES.items():
-        for side in SIDES:
-            a, b = (markers.position[:, markers.names.index(side.upper() + end)] for end in ends)
-            length = np.linalg.norm(a - b, axis=1)
-            length = length[np.isfinite(length)]
-            result[f"{bone}_{side}"] = 100.0 * float(length.std() / length.mean()) if len(length) else float("nan")
-    return result
 
 
 def _mean(values: NDArray[np.float64]) -> float:

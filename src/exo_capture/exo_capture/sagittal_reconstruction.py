@@ -246,7 +246,7 @@ def _figures(
     seen: NDArray[np.float64], repair: Repair, interpolated: NDArray[np.bool_], raw: Markers, view: View, roll: float
 ) -> dict[str, float]:
     found = np.isfinite(seen[:, MARKERS["LHip"], 0])
-    bones = bone_length_cv_pct(raw)
+    bones = bone_length_cv_pct(raw, planar=True)
     return {
         "frames_used": float(len(seen)),
         "frame_rate_hz": raw.rate_hz,

@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 import yaml
 
-from exo_capture.quality import CHECKS, GOOD, NOT_USABLE, USABLE, judge
+from exo_capture.quality import CHECKS, GOOD, NOT_USABLE, USABLE, bone_length_cv_pct, judge
 from exo_common.errors import ExoError
+from exo_common.opensim_files import Markers
 
 CLEAN = {check.key.replace("*", "side"): check.good for check in CHECKS}
 STRIDES = {"l": 2, "r": 3}
@@ -61,3 +63,17 @@ def test_report_file(tmp_path):
     assert any("plane" in assumption for assumption in content["assumptions"])
     with pytest.raises(ExoError, match="could not be written"):
         judge(CLEAN, STRIDES, {}, {}).save(tmp_path / "missing" / "quality.yaml")
+
+
+def test_bone_lengths_in_space_and_in_the_walking_plane():
+    time = np.arange(4.0)
+    names = tuple(side + part for side in "LR" for part in ("Hip", "Knee", "Ankle"))
+    position = np.zeros((4, 6, 3))
+    position[:, [0, 3], 1], position[:, [1, 4], 1] = 0.8, 0.4
+    position[:, 1, 2] = 0.0, 0.3, 0.0, 0.3  # the left knee swings sideways: the thigh is 0.4 and 0.5 m long
+    position[:, 5] = np.nan
+    markers = Markers(time, names, position)
+    space, plane = bone_length_cv_pct(markers, planar=False), bone_length_cv_pct(markers, planar=True)
+    assert space["thigh_l"] == pytest.approx(100.0 * 0.05 / 0.45)
+    assert plane["thigh_l"] == pytest.approx(0.0, abs=1e-9) and space["thigh_r"] == pytest.approx(0.0, abs=1e-9)
+    assert np.isnan(space["shank_r"]) and np.isnan(plane["shank_r"])
