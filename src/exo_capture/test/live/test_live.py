@@ -137,6 +137,18 @@ def test_a_picture_of_another_size_than_calibrated_is_refused() -> None:
     assert not seen.seen and "640" in seen.problem
 
 
+def test_a_smaller_picture_of_the_same_shape_gives_landmarks_in_calibrated_pixels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    camera = ring(1)[0]
+    body = camera.project(body_at(0.0))
+    view = WearerView(lambda image: np.empty((0, 33, 3)), WALKS, camera)
+    monkeypatch.setattr(view.follower, "step", lambda image, time: np.column_stack([body / 2.0, np.ones(33)]))
+    for i in range(3):  # what is kept of one picture for the next is not scaled again
+        seen = view.step(Picture(np.zeros((540, 960, 3), np.uint8), START_NS + i * PERIOD_NS))
+    np.testing.assert_allclose(seen.landmarks[MARKERS["Nose"], :2], body[MARKERS["Nose"]])
+
+
 @pytest.mark.parametrize(
     ("up", "heading", "forward", "right"),
     [
