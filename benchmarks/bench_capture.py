@@ -79,7 +79,7 @@ def four_cameras() -> tuple[dict[str, float], dict[str, float]]:
         "multicam_solve_ms_per_frame": solve_ms,
         "multicam_marker_rms_mm": 1e3 * float(np.sqrt(np.mean(after.marker_rms**2))),
     }
-    bones = bone_length_cv_pct(plain)
+    bones = bone_length_cv_pct(plain, planar=False)
     peers = {
         "weighted_dlt_bone_cv_pct": float(np.mean(list(bones.values()))),
         "weighted_dlt_marker_rms_mm": 1e3 * float(np.sqrt(np.mean(plain_after.marker_rms**2))),
