@@ -17,6 +17,19 @@ In place of cameras there may be skin markers, or 3-D keypoints of another tool:
       markers:      {file: walk.c3d, static: static.c3d, set: gait_speeds_52}   # static, set: optional; C3D or TRC
       keypoints:    {file: walk.trc}
 
+Beside any of them there may be EMG of the same walk; `emg: {}` takes that of the markers' own C3D file:
+
+      emg:          {file: emg.csv, unit: mV, muscles: {CH1: tibialis_anterior_r}, sync: {method: taps}}
+
+`muscles` names the channels whose labels do not; `unit` is needed where the file does not tell it. `sync` says how the
+EMG's clock is related to that of the recording; it is left out for the markers' own file, which has one clock:
+
+      sync: {method: offset, offset: 0.12, uncertainty: 0.004}      # s to add to the EMG's times, and how sure that is
+      sync: {method: trigger, channel: SYNC, reference: pulses.csv} # pulses on a channel; their times (s) on the other
+                                                                    # clock, or a C3D file with reference_channel: SYNC
+      sync: {method: lsl, reference: corrections.csv}               # time, offset, uncertainty (s) as LSL measured them
+      sync: {method: taps, start: 1, end: 6}                        # heel taps that the recording and the EMG saw
+
 File names are relative to the session folder. Height and mass are the wearer's own; every other key has a default.
 """
 
@@ -52,7 +65,17 @@ USES = {
     "person": (Source.SIDE_VIEW, Source.CAMERAS),
     "pose_model": (Source.SIDE_VIEW, Source.CAMERAS),
 }
-KEYS = ("wearer", "cameras", "calibration", "markers", "keypoints", *USES)
+KEYS = ("wearer", "cameras", "calibration", "markers", "keypoints", "emg", *USES)
+EMG_UNITS = ("V", "mV", "uV")
+SAME_CLOCK, OFFSET, TRIGGER, LSL, TAPS = "same_clock", "offset", "trigger", "lsl", "taps"
+# What each way of relating two clocks needs to be told, beside its name.
+SYNC_NEEDS = {
+    SAME_CLOCK: (),
+    OFFSET: ("offset", "uncertainty"),
+    TRIGGER: ("channel", "reference"),
+    LSL: ("reference",),
+    TAPS: (),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +123,41 @@ class KeypointFile(Parameters):
 
 
 @dataclasses.dataclass(frozen=True)
+class EmgSync(Parameters):
+    """How the clock of the EMG is related to that of the recording."""
+
+    method: str = parameter("", "", "what both clocks have in common", choices=tuple(SYNC_NEEDS))
+    offset: float = parameter(0.0, "s", "what to add to the EMG's times to have the recording's")
+    uncertainty: float = parameter(0.0, "s", "half width of the offset's 95 % interval", minimum=0.0, maximum=10.0)
+    channel: str = parameter("", "", "label of the EMG file's channel with the trigger's pulses")
+    reference: str = parameter("", "", "file with the recording's side of the matter, relative to the session folder")
+    reference_channel: str = parameter("", "", "label of the pulses' channel, where the reference is a C3D file")
+    within: float = parameter(0.0, "s", "the clocks differ by no more than this; 0: nothing is known", minimum=0.0)
+    start: float = parameter(0.0, "s", "start of the heel taps on the recording's clock", minimum=0.0)
+    end: float = parameter(1e9, "s", "end of the heel taps on the recording's clock", minimum=0.0)
+    emg_start: float = parameter(0.0, "s", "start of the heel taps on the EMG's clock")
+    emg_end: float = parameter(1e9, "s", "end of the heel taps on the EMG's clock")
+
+
+@dataclasses.dataclass(frozen=True)
+class EmgFile:
+    """EMG of the walk.
+
+    Attributes
+    ----------
+    file : C3D, CSV, STO or MOT file, or rosbag2 folder, relative to the session folder.
+    muscles : channel label -> muscle, where the labels do not say it themselves.
+    unit : V, mV or uV; empty where the file tells.
+    sync : how its clock is related to the recording's.
+    """
+
+    file: str
+    muscles: Mapping[str, str]
+    unit: str
+    sync: EmgSync
+
+
+@dataclasses.dataclass(frozen=True)
 class Walking(Parameters):
     """The part of the recording to use."""
 
@@ -125,6 +183,7 @@ class Session:
     calibration: Path | None = None
     markers: MarkerFiles | None = None
     keypoints: KeypointFile | None = None
+    emg: EmgFile | None = None
     walking: Walking = dataclasses.field(default_factory=Walking)
     use: Use = dataclasses.field(default_factory=Use)
 
@@ -165,6 +224,7 @@ def load(folder: Path) -> Session:
         calibration=_file(path, "calibration", raw["calibration"]) if "calibration" in raw else None,
         markers=_section(path, "markers", raw, MarkerFiles) if "markers" in raw else None,
         keypoints=_section(path, "keypoints", raw, KeypointFile) if "keypoints" in raw else None,
+        emg=_emg(path, raw) if "emg" in raw else None,
         walking=_section(path, "walking", raw, Walking),
         use=from_mapping(Use, {key: raw[key] for key in ("person", "pose_model") if key in raw}, str(path)),
     )
@@ -203,6 +263,55 @@ def _require_one_recording(path: Path, raw: Mapping[str, Any]) -> None:
         raise ExoError(f"{path} names no recording; add 'cameras', 'markers' or 'keypoints' (see {EXAMPLE})")
     if "calibration" in raw and "cameras" not in raw:
         raise ExoError(f"{path}: 'calibration' belongs to cameras, but there are {kinds[0]}; remove the key")
+
+
+def _emg(path: Path, raw: Mapping[str, Any]) -> EmgFile:
+    """The EMG of a session; that of the markers' own C3D file has their clock and needs no name."""
+    where, values = f"{path}, emg", _mapping(path, "emg", raw["emg"])
+    unknown = sorted(map(str, set(values) - {"file", "muscles", "unit", "sync"}))
+    if unknown:
+        raise ExoError(f"{where}: unknown key '{unknown[0]}'; known keys are file, muscles, unit, sync")
+    markers = raw["markers"].get("file") if isinstance(raw.get("markers"), dict) else None
+    own = isinstance(markers, str) and markers.lower().endswith(".c3d")
+    if "file" not in values and not own:
+        raise ExoError(f"{where} names no file; add 'file', or leave it out only beside markers in a C3D file")
+    file = values.get("file", markers)
+    if not isinstance(file, str) or not file or not (path.parent / file).exists():
+        raise ExoError(
+            f"{path}: emg.file '{file}' is not in {path.parent}; copy the recording there or correct the name"
+        )
+    muscles = _mapping(path, "emg.muscles", values.get("muscles", {}))
+    bad = next((label for label, muscle in muscles.items() if not isinstance(muscle, str) or not muscle), None)
+    if bad is not None:
+        raise ExoError(f"{where}: channel '{bad}' has no muscle's name; give one such as tibialis_anterior_r")
+    unit = values.get("unit", "")
+    if unit not in ("", *EMG_UNITS):
+        raise ExoError(f"{where}: unit '{unit}' is unknown; choose one of {', '.join(EMG_UNITS)}")
+    sync = _emg_sync(path, values.get("sync"), shared=own and file == markers)
+    return EmgFile(file, {str(label): muscle for label, muscle in muscles.items()}, unit, sync)
+
+
+def _emg_sync(path: Path, raw: Any, shared: bool) -> EmgSync:
+    where = f"{path}, emg.sync"
+    if raw is None:
+        if not shared:
+            raise ExoError(
+                f"{path}: emg comes from another file than the walk, so its clock must be related to it; add 'sync' "
+                f"with method {', '.join(SYNC_NEEDS)} (see {EXAMPLE})"
+            )
+        return EmgSync(method=SAME_CLOCK)
+    values = _mapping(path, "emg.sync", raw)
+    if "method" not in values:
+        raise ExoError(f"{where}: key 'method' is missing; choose one of {', '.join(SYNC_NEEDS)}")
+    sync = from_mapping(EmgSync, values, where)
+    missing = [key for key in SYNC_NEEDS[sync.method] if key not in values]
+    if missing:
+        raise ExoError(f"{where}: method {sync.method} needs '{missing[0]}'; add it")
+    if sync.reference:
+        _file(path, "emg.sync.reference", sync.reference)
+    if sync.end <= sync.start or sync.emg_end <= sync.emg_start:
+        raise ExoError(f"{where}: the taps must end later than they start; correct the times")
+    return sync
 
 
 def _cameras(path: Path, raw: Any) -> tuple[Camera, ...]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from exo_common.errors import ExoError
-from exo_common.session import Camera, MarkerFiles, Source, load
+from exo_common.session import Camera, EmgSync, MarkerFiles, Source, load
 
 GOOD = """
 wearer: {id: w01, height: 1.72, mass: 68.0, sex: female}
@@ -71,7 +71,7 @@ TWO = "cameras: [{name: a, video: side.mp4}, {name: b, video: side.mp4}]\n"
 @pytest.fixture
 def anything(tmp_path: Path) -> Path:
     """A folder with every kind of recording and no session.yaml yet."""
-    for name in ("side.mp4", "calibration.toml", "walk.c3d", "static.c3d", "walk.trc"):
+    for name in ("side.mp4", "calibration.toml", "walk.c3d", "static.c3d", "walk.trc", "emg.csv"):
         (tmp_path / name).write_bytes(b"content")
     (tmp_path / "side_json").mkdir()
     return tmp_path
@@ -101,6 +101,33 @@ def test_markers_and_keypoints_stand_for_cameras(anything: Path) -> None:
     session = load(written(anything, "keypoints: {file: walk.trc}\nwalking: {start: 1, end: 4}\n"))
     assert session.source is Source.KEYPOINTS and session.walking.end == 4.0
     assert session.keypoints is not None and session.path(session.keypoints.file) == anything / "walk.trc"
+
+
+MARKERS = "markers: {file: walk.c3d}\n"
+
+
+def test_emg_of_the_markers_own_file_needs_no_name_and_has_their_clock(anything: Path) -> None:
+    emg = load(written(anything, MARKERS + "emg: {}\n")).emg
+    assert emg is not None and (emg.file, emg.unit, emg.muscles) == ("walk.c3d", "", {})
+    assert emg.sync.method == "same_clock"
+    assert load(written(anything, MARKERS)).emg is None
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "cameras: [{name: side, video: side.mp4}]",
+        MARKERS,
+        "keypoints: {file: walk.trc}",
+        f"{TWO}calibration: calibration.toml",
+    ],
+)
+def test_emg_of_its_own_file_stands_beside_every_recording(anything: Path, source: str) -> None:
+    text = "emg: {file: emg.csv, unit: mV, muscles: {CH1: soleus_r, 2: soleus_l}, sync: {method: taps, end: 6}}\n"
+    emg = load(written(anything, f"{source.strip()}\n{text}")).emg
+    assert emg is not None and (emg.file, emg.unit) == ("emg.csv", "mV")
+    assert emg.muscles == {"CH1": "soleus_r", "2": "soleus_l"}
+    assert emg.sync == EmgSync(method="taps", end=6.0)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +168,20 @@ def test_markers_and_keypoints_stand_for_cameras(anything: Path) -> None:
         ("cameras: [{name: a, landmarks: none_json, rate: 60, size: [1920, 1080]}]", "is not a folder"),
         (f"cameras: [{{name: a, {LANDMARKS}}}]\npose_model: lite", "'pose_model' says nothing about landmarks"),
         ("cameras: [{name: a, video: side.mp4}]\npose_model: best", "choose one of full, heavy, lite"),
+        (MARKERS + "emg: emg.csv", "'emg' must hold names and values"),
+        (MARKERS + "emg: {files: emg.csv}", "unknown key 'files'; known keys are file, muscles"),
+        (MARKERS + "emg: {file: other.csv}", "emg.file 'other.csv' is not in"),
+        ("keypoints: {file: walk.trc}\nemg: {}", "names no file; add 'file'"),
+        (MARKERS + "emg: {file: emg.csv}", "another file than the walk.*add 'sync'"),
+        (MARKERS + "emg: {unit: volts}", "unit 'volts' is unknown; choose one of V, mV, uV"),
+        (MARKERS + "emg: {muscles: {CH1: 3}}", "channel 'CH1' has no muscle's name"),
+        (MARKERS + "emg: {muscles: [soleus_r]}", "'emg.muscles' must hold names and values"),
+        (MARKERS + "emg: {sync: {offset: 1}}", "'method' is missing"),
+        (MARKERS + "emg: {sync: {method: clap}}", "choose one of same_clock, offset"),
+        (MARKERS + "emg: {sync: {method: offset, offset: 1}}", "method offset needs 'uncertainty'"),
+        (MARKERS + "emg: {sync: {method: lsl}}", "method lsl needs 'reference'"),
+        (MARKERS + "emg: {sync: {method: lsl, reference: no.csv}}", "emg.sync.reference 'no.csv' is not a file"),
+        (MARKERS + "emg: {sync: {method: taps, start: 5, end: 3}}", "must end later"),
         ("cameras: [{name: a, video: side.mp4}]\nperson: -1", "outside"),
         ("cameras: [{name: a, video: side.mp4}]\nperson: first", "type int"),
     ],
