@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from exo_common.c3d import DAMAGE, Analog, check_whole, emg, reason, text, values
 from exo_common.errors import ExoError
 from exo_common.opensim_files import UNITS_TO_M, Markers, read_trc
 
@@ -20,7 +20,6 @@ FloatArray = NDArray[np.float64]
 FORCE_UNITS = {"N": 1.0}
 MOMENT_UNITS = {"Nm": 1.0, "N.m": 1.0, "Nmm": 1e-3, "N.mm": 1e-3}
 MASS_UNITS = {"kg": 1.0, "g": 1e-3, "lb": 0.45359237, "lbs": 0.45359237}
-VOLT_UNITS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "µV": 1e-6}
 EVENT_NAMES = {"strike": ("strike", "contact"), "off": ("off",)}
 # What people call the same thing in the SUBJECT group.
 SUBJECT_NAMES = {
@@ -38,19 +37,7 @@ VICON_SUBJECT = {
     "LLegLength": ("leg_length_l", 1e-3),
     "RLegLength": ("leg_length_r", 1e-3),
 }
-# C3D's header: sections are counted in blocks; bytes 6 to 9 hold the first and last frame; the parameter section,
-# whose block is byte 0, tells the byte order in its fourth byte.
-BLOCK, FRAMES_AT, BIG_ENDIAN, LARGEST, MAX_BLOCKS = 512, 6, 86, 65535, 256
 LOADED_N = 20.0  # vertical force below which a plate's centre of pressure means nothing
-
-
-@dataclasses.dataclass(frozen=True)
-class Analog:
-    """Surface EMG: `values` (n, k) V, sampled at `rate_hz` from the first marker frame on."""
-
-    names: tuple[str, ...]
-    rate_hz: float
-    values: FloatArray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,26 +129,26 @@ def _read_c3d(path: Path) -> Recording:
         except RuntimeError as error:
             # A plate of an unknown kind must not cost the markers; a damaged file fails again.
             content = _load(path, with_plates=False)
-            notes = (f"the force plates were left out ({_first_line(error)})",)
+            notes = (f"the force plates were left out ({reason(error)})",)
         return _recording(path, content, notes)
-    except (RuntimeError, ValueError, TypeError, LookupError, OSError, MemoryError, struct.error) as error:
-        raise ExoError(f"{path} is not a whole C3D file ({_first_line(error)}); copy or export it again") from None
+    except DAMAGE as error:
+        raise ExoError(f"{path} is not a whole C3D file ({reason(error)}); copy or export it again") from None
 
 
 def _recording(path: Path, content: Mapping[str, Any], notes: tuple[str, ...]) -> Recording:
     parameters, data = content["parameters"], content["data"]
     points = np.asarray(data["points"][:3], dtype=float)
     residual = np.asarray(data["meta_points"]["residuals"][0])
-    labels = tuple(name.strip() for name in _text(parameters, "POINT", "LABELS"))
-    rate = float(_values(parameters, "POINT", "RATE")[0])
-    units = (_text(parameters, "POINT", "UNITS") or ("mm",))[0].strip()
+    labels = tuple(name.strip() for name in text(parameters, "POINT", "LABELS"))
+    rate = float(values(parameters, "POINT", "RATE")[0])
+    units = (text(parameters, "POINT", "UNITS") or ("mm",))[0].strip()
     if points.shape[1] == 0 or points.shape[2] == 0:
         raise ExoError(f"{path} holds no marker trajectories; export the labelled markers, not only analog data")
     if units not in UNITS_TO_M:
         raise ExoError(f"{path} has its points in '{units}'; export them in mm or m")
     if not rate > 0.0:
         raise ExoError(f"{path} states no frame rate; export it again with POINT:RATE")
-    _check_whole(path, points.shape[2])
+    check_whole(path, points.shape[2])
     position = UNITS_TO_M[units] * points.transpose(2, 1, 0)
     position[(residual.T < 0.0) | (position == 0.0).all(axis=2)] = np.nan
     if not np.isfinite(position).any():
@@ -169,10 +156,10 @@ def _recording(path: Path, content: Mapping[str, Any], notes: tuple[str, ...]) -
     start = _first_frame(content) / rate
     labelled = [i for i, name in enumerate(labels[: position.shape[1]]) if name]
     markers = Markers(np.arange(position.shape[0]) / rate, tuple(labels[i] for i in labelled), position[:, labelled])
-    analog_rate = float(_values(parameters, "ANALOG", "RATE", [0.0])[0])
+    analog_rate = float(values(parameters, "ANALOG", "RATE", [0.0])[0])
     return Recording(
         markers,
-        _emg(parameters, np.asarray(data["analogs"][0], dtype=float), analog_rate),
+        emg(content),
         tuple(_plate(plate, analog_rate or rate) for plate in data.get("platform", ())),
         _events(parameters, start),
         _subject(parameters, path),
@@ -200,23 +187,13 @@ def _plate(plate: Mapping[str, Any], rate: float) -> ForcePlate:
     )
 
 
-def _emg(parameters: Mapping[str, Any], values: FloatArray, rate: float) -> Analog | None:
-    """Channels in volts; force plates' channels are in N and Nm."""
-    names, units = _text(parameters, "ANALOG", "LABELS"), _text(parameters, "ANALOG", "UNITS")
-    chosen = [i for i, unit in enumerate(units[: len(values)]) if unit.strip() in VOLT_UNITS]
-    if not chosen or not rate > 0.0:
-        return None
-    scale = np.array([VOLT_UNITS[units[i].strip()] for i in chosen])
-    return Analog(tuple(names[i].strip() for i in chosen), rate, scale * values[chosen].T)
-
-
 def _events(parameters: Mapping[str, Any], start: float) -> tuple[FootEvent, ...]:
     """Foot strikes and offs; their times count from frame 0 of the original recording, `start` s before ours."""
     # Some programs write the pairs of minutes and seconds as one row.
-    times = np.reshape(_values(parameters, "EVENT", "TIMES", np.zeros((2, 0))), (2, -1), order="F")
+    times = np.reshape(values(parameters, "EVENT", "TIMES", np.zeros((2, 0))), (2, -1), order="F")
     found = []
     for (minutes, seconds), context, label in zip(
-        times.T, _text(parameters, "EVENT", "CONTEXTS"), _text(parameters, "EVENT", "LABELS"), strict=False
+        times.T, text(parameters, "EVENT", "CONTEXTS"), text(parameters, "EVENT", "LABELS"), strict=False
     ):
         side, kind = context.strip().lower()[:1], label.strip().lower()
         known = next((key for key, words in EVENT_NAMES.items() if any(word in kind for word in words)), None)
@@ -226,21 +203,21 @@ def _events(parameters: Mapping[str, Any], start: float) -> tuple[FootEvent, ...
 
 
 def _subject(parameters: Mapping[str, Any], path: Path) -> Subject:
-    labels = [label.strip().lower() for label in _text(parameters, "SUBJECT", "LABELS")]
-    units = [unit.strip() for unit in _text(parameters, "SUBJECT", "UNITS")]
-    values = np.ravel(_values(parameters, "SUBJECT", "VALUES", []))
+    labels = [label.strip().lower() for label in text(parameters, "SUBJECT", "LABELS")]
+    units = [unit.strip() for unit in text(parameters, "SUBJECT", "UNITS")]
+    numbers = np.ravel(values(parameters, "SUBJECT", "VALUES", []))
     if not labels and "PROCESSING" in parameters:
         return _vicon_subject(parameters)
     said: dict[str, Any] = {}
     for key, names in SUBJECT_NAMES.items():
         at = next((labels.index(name) for name in names if name in labels), None)
-        if at is None or at >= len(values):
+        if at is None or at >= len(numbers):
             continue
         unit = units[at] if at < len(units) else ""
         if key == "sex":
-            said[key] = _sex(values[at], unit)
+            said[key] = _sex(numbers[at], unit)
             continue
-        value = _number(values[at])
+        value = _number(numbers[at])
         if not np.isfinite(value):
             continue
         if key == "age":
@@ -273,7 +250,7 @@ def _sex(value: Any, unit: str) -> str | None:
 
 def _vicon_subject(parameters: Mapping[str, Any]) -> Subject:
     """Vicon's Plug-in Gait writes kg and mm, without saying so."""
-    given = {name: _values(parameters, "PROCESSING", name, []) for name in VICON_SUBJECT}
+    given = {name: values(parameters, "PROCESSING", name, []) for name in VICON_SUBJECT}
     known: dict[str, Any] = {
         VICON_SUBJECT[name][0]: VICON_SUBJECT[name][1] * float(np.ravel(value)[0])
         for name, value in given.items()
@@ -282,41 +259,5 @@ def _vicon_subject(parameters: Mapping[str, Any]) -> Subject:
     return Subject(**known)
 
 
-def _check_whole(path: Path, frames: int) -> None:
-    """The library reads as many frames as are there; the file's header says how many there were."""
-    with path.open("rb") as file:
-        raw = file.read(MAX_BLOCKS * BLOCK)
-    parameters = (raw[0] - 1) * BLOCK
-    order = ">" if len(raw) > parameters + 3 and raw[parameters + 3] == BIG_ENDIAN else "<"
-    first, last = struct.unpack_from(f"{order}HH", raw, FRAMES_AT)
-    declared = last - first + 1
-    # Longer recordings than a 16-bit number can count put the largest one there.
-    if last != LARGEST and frames < declared:
-        raise ExoError(f"{path} is truncated: {frames} of {declared} frames are there; copy it again")
-
-
 def _first_frame(content: Mapping[str, Any]) -> int:
     return int(content["header"]["points"]["first_frame"])
-
-
-def _values(parameters: Mapping[str, Any], group: str, name: str, otherwise: Any = None) -> Any:
-    if group not in parameters or name not in parameters[group]:
-        if otherwise is None:
-            raise KeyError(f"{group}:{name} is missing")
-        return otherwise
-    return parameters[group][name]["value"]
-
-
-def _text(parameters: Mapping[str, Any], group: str, name: str) -> Sequence[str]:
-    """A text parameter with its continuations (LABELS, LABELS2, ...)."""
-    found: list[str] = list(_values(parameters, group, name, []))
-    number = 2
-    while group in parameters and f"{name}{number}" in parameters[group]:
-        found += list(parameters[group][f"{name}{number}"]["value"])
-        number += 1
-    return found
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
