@@ -36,8 +36,9 @@ CENTRES = {
 }
 # The back of the heel and the tip of the big toe, m in calcn and toes of a foot of 0.26 m, right side (z outward).
 FOOT_POINTS = {"Heel": ("calcn", (-0.022, 0.025, 0.0)), "BigToe": ("toes", (0.065, 0.005, -0.02))}
-# Ends of the sole: the origins of calcn and toes lie on it in this family of models, level in the neutral posture.
-SOLE = {"Sole": "calcn", "Ball": "toes"}
+# Ends of the sole, both on calcn: its origin, and the point of equal height below or above the toes' joint. In the
+# neutral posture, where coordinates are zero, the foot stands flat; the toes' joint itself is a little lower (0.6 deg).
+SOLE, BALL = "Sole", "Ball"
 
 # Lengths that are reported.
 MEASURES = {
@@ -134,9 +135,9 @@ def keypoint_model(generic: GenericModel, convention: str = BLAZEPOSE) -> Keypoi
         model.updateMarkerSet(opensim.MarkerSet(str(generic.markers)))
     state = model.initSystem()
     tree = kinematic_tree(model)
-    points = dict(_points(model, state, SOLE))
+    points = _sole(model, state)
     if convention == JOINT_CENTRES:
-        points |= _points(model, state, None)
+        points |= _joint_centres(model, state)
     else:
         points |= {
             name: (tree.bodies[body], place)
@@ -166,25 +167,35 @@ def keypoint_model(generic: GenericModel, convention: str = BLAZEPOSE) -> Keypoi
     return KeypointModel(generic, tree, sign, lumbar, lengths)
 
 
-def _points(model: Any, state: Any, origins: dict[str, str] | None) -> dict[str, tuple[str, FloatArray]]:
-    """Keypoint -> (body, place in it, m): bodies' origins, or the joint centres and foot points."""
-    bodies = model.getBodySet()
+def _joint_centres(model: Any, state: Any) -> dict[str, tuple[str, FloatArray]]:
+    """Keypoint -> (body, place in it, m): the joint centres and the foot points."""
     result: dict[str, tuple[str, FloatArray]] = {}
     for side in SIDES:
         s = side.upper()
-        if origins is not None:
-            result |= {f"{s}{name}": (f"{stem}_{side}", np.zeros(3)) for name, stem in origins.items()}
-            continue
         for name, (origin, carrier) in CENTRES.items():
             body = carrier if carrier in ("pelvis", "torso") else f"{carrier}_{side}"
-            place = bodies.get(f"{origin}_{side}").findStationLocationInAnotherFrame(
-                state, opensim.Vec3(0), bodies.get(body)
-            )
-            result[f"{s}{name}"] = (body, np.array([place.get(i) for i in range(3)]))
+            result[f"{s}{name}"] = (body, _origin_in(model, state, f"{origin}_{side}", body))
         mirror = np.array([1.0, 1.0, 1.0 if side == "r" else -1.0])
         for name, (stem, location) in FOOT_POINTS.items():
             result[f"{s}{name}"] = (f"{stem}_{side}", np.array(location) * mirror)
     return result
+
+
+def _sole(model: Any, state: Any) -> dict[str, tuple[str, FloatArray]]:
+    """The same of the ends of the soles."""
+    result: dict[str, tuple[str, FloatArray]] = {}
+    for side in SIDES:
+        foot = f"calcn_{side}"
+        result[f"{side.upper()}{SOLE}"] = (foot, np.zeros(3))
+        result[f"{side.upper()}{BALL}"] = (foot, _origin_in(model, state, f"toes_{side}", foot) * (1.0, 0.0, 1.0))
+    return result
+
+
+def _origin_in(model: Any, state: Any, body: str, other: str) -> FloatArray:
+    """Where the origin of a body lies in another, m (3,)."""
+    bodies = model.getBodySet()
+    place = bodies.get(body).findStationLocationInAnotherFrame(state, opensim.Vec3(0), bodies.get(other))
+    return np.array([place.get(i) for i in range(3)])
 
 
 def _usual_lumbar(tree: KinematicTree, lumbar: str) -> float:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from exo_capture.filtering import fill_gaps, smooth
 from exo_common.frames import LEG_COORDINATES, SIDES
 from exo_common.opensim_files import Markers
-from exo_twin.inverse.keypoint_model import PELVIS_SD_RAD, KeypointModel
+from exo_twin.inverse.keypoint_model import BALL, PELVIS_SD_RAD, SOLE, KeypointModel
 from exo_twin.inverse.trajectory import MIN_SAMPLES, fit_trajectory
 from exo_twin.inverse.trajectory_types import KeypointNoise, Level, Trajectory
 
@@ -100,7 +100,7 @@ def solve_keypoints(
     resting = {side: _resting(keypoints, side, planar) for side in SIDES}
 
     def part(rows: slice, known: Trajectory | None) -> Trajectory:
-        levels = [Level((f"{s.upper()}Ball", f"{s.upper()}Sole"), resting[s][rows]) for s in SIDES]
+        levels = [Level((s.upper() + BALL, s.upper() + SOLE), resting[s][rows]) for s in SIDES]
         return fit_trajectory(
             tree,
             Markers(keypoints.time[rows], keypoints.names, keypoints.position[rows]),
