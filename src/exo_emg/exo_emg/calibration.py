@@ -57,7 +57,7 @@ class Maximum:
         low, high = MAXIMUM_V
         if not (math.isfinite(self.maximum_v) and low <= self.maximum_v <= high):
             raise ExoError(
-                f"maximum_v = {self.maximum_v} V is no surface EMG ({low:g} to {high:g} V); give volts, or calibrate again"
+                f"maximum_v = {self.maximum_v} V is no EMG ({low:g} to {high:g} V); give volts or calibrate again"
             )
         if self.method not in METHODS:
             raise ExoError(f"method '{self.method}' is unknown; choose one of {', '.join(METHODS)}")
@@ -137,7 +137,7 @@ def read_calibration(path: Path, wearer: str | None = None) -> Calibration:
         raise ExoError(f"{path} is no EMG calibration; make one with python -m exo_emg calibrate <session>")
     if raw.get("schema_version") != SCHEMA_VERSION:
         raise ExoError(
-            f"{path} has schema version {raw.get('schema_version')}, this software reads {SCHEMA_VERSION}; calibrate again"
+            f"{path} has schema version {raw.get('schema_version')}, {SCHEMA_VERSION} is understood; make it again"
         )
     if raw.get("unit") != "V":
         raise ExoError(f"{path} is in '{raw.get('unit')}', maxima are in V; convert them and correct 'unit'")

@@ -45,8 +45,8 @@ def test_a_muscle_that_was_not_calibrated_is_named() -> None:
     ("old", "new", "cause"),
     [
         ("unit: V", "unit: mV", "is in 'mV', maxima are in V"),
-        ("0.00012", "0.12", "is no surface EMG"),
-        ("0.00012", ".nan", "is no surface EMG"),
+        ("0.00012", "0.12", "is no EMG"),
+        ("0.00012", ".nan", "is no EMG"),
         ("method: mvc", "method: guess", "soleus_r: method 'guess' is unknown"),
         ("schema_version: 1", "schema_version: 9", "schema version 9"),
         ("kind: emg_calibration", "kind: twin", "is no EMG calibration"),
