@@ -40,6 +40,10 @@ RIVAL_SHARE = 0.7
 MIN_PAIRED_SHARE = 0.5
 # The search begins with so many events: few enough that drift does not matter, enough to be unmistakable.
 SEED_EVENTS = 40
+# Times nearer than this are equal: rounding.
+EXACT_S = 1e-9
+# Pairs below which none is called an outlier.
+OUTLIERS_FROM = 10
 BOOTSTRAPS = 500
 SEED = 0
 TWO_SIDED_95 = 0.975
@@ -288,16 +292,19 @@ def _line(method: str, times: FloatArray, reference: FloatArray, systematic_s: f
     """Offset and drift of pairs, drift with its prior; uncertainty by bootstrap over the pairs.
 
     The bootstrap of few pairs is too sure of itself: its spread is enlarged by sqrt(n / (n - 1)) and by Student's
-    quantile. Pairs far from the line (more than 4 robust deviations) are left out. What the prior takes from the
+    quantile. Of many pairs, those far from the line (more than 4 robust deviations) are left out; of few, what looks
+    far may be the spread itself. What the prior takes from the
     measured drift stays in the drift's uncertainty.
     """
     centre = float(np.median(times))
     x, y = times - centre, reference - times
-    keep = np.abs(y - np.median(y)) <= max(4.0 * _deviation(y), MAX_DRIFT * float(np.ptp(x)) + 1e-9)
-    offset, drift, shrink = _ridge(x[keep], y[keep])
-    residual = y - offset - drift * x
-    keep &= np.abs(residual) <= max(4.0 * _deviation(residual[keep]), 1e-9)
-    x, y, n = x[keep], y[keep], int(keep.sum())
+    if len(x) >= OUTLIERS_FROM:
+        offset, drift, _ = _ridge(x, y)
+        residual = y - offset - drift * x
+        residual -= np.median(residual)
+        keep = np.abs(residual) <= max(4.0 * _deviation(residual), EXACT_S)
+        x, y = x[keep], y[keep]
+    n = len(x)
     centre, x = centre + float(x.mean()), x - x.mean()
     offset, drift, shrink = _ridge(x, y)
     spread = np.zeros(2)
