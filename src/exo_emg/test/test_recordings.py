@@ -1,0 +1,225 @@
+"""EMG files of every kind become V under muscle names; what cannot be trusted is refused with its cause and cure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from exo_common.bag import BagWriter
+from exo_common.clock import to_stamp
+from exo_common.errors import ExoError
+from exo_common.opensim_files import Storage, write_storage
+from exo_emg import recording_tables
+from exo_emg.recordings import FileOptions, open_recording, read_recording
+
+DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
+RATE = 1000.0
+MUSCLES = ("soleus_r", "tibialis_anterior_l")
+
+
+def signal(n: int = 3000) -> np.ndarray:
+    return 2e-4 * np.random.default_rng(1).standard_normal((n, 2))
+
+
+def table(path: Path, values: np.ndarray, names: str = "time,R_soleus,Left TA", time: np.ndarray | None = None) -> Path:
+    time = np.arange(len(values)) / RATE + 5.0 if time is None else time
+    rows = [",".join(f"{v:.9g}" for v in row) for row in np.column_stack([time, values])]
+    path.write_text("\n".join([names, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "scale", "unit"),
+    [
+        ("time,R_soleus,Left TA", 1.0, ""),
+        ("Time [s],R_soleus [mV],Left TA [mV]", 1e3, ""),
+        ("Time (s),R_soleus (µV),Left TA (uV)", 1e6, ""),
+        ("t,R_soleus_mV,L.TibAnt_mV", 1e3, ""),
+        ("time,R_soleus,Left TA\ns,uV,uV", 1e6, ""),
+        ("time,R_soleus,Left TA", 1e3, "mV"),
+    ],
+)
+def test_names_and_units_of_a_csv(tmp_path: Path, names: str, scale: float, unit: str) -> None:
+    found = read_recording(table(tmp_path / "a.csv", scale * signal(), names), FileOptions(unit=unit))
+    assert found.layout.muscles == MUSCLES and found.layout.rate_hz == RATE and found.raw
+    assert found.time0_s == 5.0 and found.time_s[-1] == pytest.approx(7.999)
+    np.testing.assert_allclose(found.samples, signal(), rtol=1e-6)
+
+
+def test_a_european_csv_without_times(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    rows = [";".join(f"{1e3 * v:.9g}".replace(".", ",") for v in row) for row in signal(500)]
+    talk = ["Noraxon export", "Sampling rate: 1,5 kHz", "Soleus Rt [mV];Tib. Ant. Lt [mV]"]
+    path.write_text("\n".join([*talk, *rows]), encoding="latin-1")
+    found = read_recording(path)
+    assert found.layout.rate_hz == 1500.0 and found.layout.muscles == MUSCLES
+    np.testing.assert_allclose(found.samples, signal(500), rtol=1e-6)
+
+
+def test_other_columns_are_left_out_with_a_note_and_the_trigger_is_kept_if_asked_for(tmp_path: Path) -> None:
+    values = np.column_stack([signal(), np.full(3000, 9.81), np.tile([0.0, 5.0], 1500)])
+    path = table(tmp_path / "a.csv", values, "time,R_soleus,L_TA,ACC X,Sync")
+    found = read_recording(path)
+    assert found.layout.muscles == MUSCLES and any("ACC X, Sync" in note for note in found.notes)
+    both = read_recording(path, names={"Sync": "trigger"})
+    assert both.layout.muscles == (*MUSCLES, "trigger") and both.samples[:, 2].max() == 5.0
+
+
+def test_missing_rows_and_cells_are_nan_in_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording_tables, "BLOCK_ROWS", 400)
+    values, keep = signal(), np.r_[0:799, 850:3000]
+    path = table(tmp_path / "a.csv", values[keep], time=keep / RATE)
+    lines = path.read_text().splitlines()
+    lines[4] = lines[4].rsplit(",", 1)[0] + ","
+    path.write_text("\n".join(lines))
+    found = read_recording(path)
+    assert len(found.samples) == 3000 and any("51 samples are missing" in note for note in found.notes)
+    assert np.isnan(found.samples[799:850]).all() and np.isnan(found.samples[3, 1])
+    values[799:850] = np.nan
+    values[3, 1] = np.nan
+    np.testing.assert_allclose(found.samples, values, rtol=1e-6)
+
+
+def test_times_rounded_to_ms_still_tell_the_rate(tmp_path: Path) -> None:
+    time = np.round(np.arange(4000) / 2000.0, 3)
+    found = read_recording(table(tmp_path / "a.csv", signal(4000), time=time))
+    assert found.layout.rate_hz == pytest.approx(2000.0, rel=1e-3) and len(found.samples) == 4000
+
+
+def test_a_large_table_is_never_whole_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording_tables, "BLOCK_ROWS", 256)
+    file = open_recording(table(tmp_path / "a.csv", signal()))
+    assert max(len(block) for block in file.blocks()) == 256
+    chunks = list(file.chunks(0.1))
+    np.testing.assert_allclose(np.concatenate([c.samples for c in chunks]), signal(), rtol=1e-6)
+    assert [c.stamp_ns for c in chunks[:2]] == [5_000_000_000, 5_100_000_000]
+    assert all(b.first_sample == a.next_sample for a, b in zip(chunks, chunks[1:], strict=False))
+
+
+@pytest.mark.parametrize(
+    ("names", "scale", "words"),
+    [
+        ("time,R_soleus,L_TA", 1e3, "looks like mV"),
+        ("time,R_soleus,L_TA", 1e6, "looks like uV"),
+        ("time,R_soleus [mV],L_TA [mV]", 1e6, "looks like uV"),
+        ("time,R_soleus [uV],L_TA [uV]", 1.0, "less than an amplifier's noise"),
+        ("time,R_soleus,L_TA [bar]", 1.0, "left out|bar"),
+        ("time,R_soleos,L_TA", 1.0, "R_soleos.*did you mean soleus"),
+        ("time,soleus,L_TA", 1.0, "names no side"),
+        ("time,R_GM,L_TA", 1.0, "may be gluteus_maximus or"),
+        ("time,R_soleus,Right Soleus", 1.0, "two EMG channels are called soleus_r"),
+        ("time [h],R_soleus,L_TA", 1.0, "time in 'h'"),
+        ("a,b,c", 1.0, "did you mean"),
+        ("4.99,1,2", 1.0, "does not name its columns"),
+        ("frame,R_soleus,L_TA", 1.0, "give the sampling rate"),
+    ],
+)
+def test_what_cannot_be_trusted_is_refused(tmp_path: Path, names: str, scale: float, words: str) -> None:
+    path = table(tmp_path / "a.csv", scale * signal(), names)
+    if "left out" in words:
+        assert any("L_TA" in note for note in read_recording(path).notes)
+        return
+    with pytest.raises(ExoError, match=words) as refused:
+        read_recording(path)
+    assert "\n" not in str(refused.value) and "a.csv" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda text: text[: len(text) - 12], "truncated"),
+        (lambda text: text.replace("\n5.1,", "\n5.1,oops,"), "truncated or damaged: line 102"),
+        (lambda text: text.replace("\n5.1,", "\nfive,"), "line 102 is no number"),
+        (lambda text: text.replace("\n5.1,", "\n4.1,"), "runs backwards"),
+        (lambda text: text.replace("\n5.1,", "\n99999,"), "time jumps"),
+        (lambda text: "\0\1\2" + text, "not a text file"),
+        (lambda text: "", "no table"),
+        (lambda text: text.splitlines()[0], "no table"),
+    ],
+)
+def test_a_damaged_table_is_a_sentence(tmp_path: Path, spoil: object, words: str) -> None:
+    path = table(tmp_path / "a.csv", signal())
+    path.write_text(spoil(path.read_text()))  # type: ignore[operator]
+    with pytest.raises(ExoError, match=words):
+        read_recording(path)
+
+
+def test_a_time_in_ms_without_its_unit_is_named(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.csv", signal(), time=np.arange(3000.0))
+    with pytest.raises(ExoError, match="looks like ms"):
+        read_recording(path)
+
+
+def test_storages_hold_signals_or_envelopes(tmp_path: Path) -> None:
+    path, time = tmp_path / "emg.sto", np.arange(3000) / RATE
+    write_storage(path, Storage(time, ("soleus_r", "TA_l"), signal(), False))
+    raw = read_recording(path)
+    assert raw.raw and raw.layout.muscles == ("soleus_r", "TA_l")
+    write_storage(path, Storage(time, ("soleus", "tibialis_anterior"), np.abs(1e3 * signal()), False))
+    envelope = read_recording(path, FileOptions(side="r"))
+    assert not envelope.raw and any("envelopes" in note for note in envelope.notes)
+    path.write_text("\n".join(path.read_text().splitlines()[:1000]))
+    with pytest.raises(ExoError, match=r"truncated: 993 of 3000 rows"):
+        read_recording(path, FileOptions(side="r"))
+
+
+def frame(first: int, samples: np.ndarray, start_ns: int = 10_000_000_000, muscles: tuple[str, ...] = MUSCLES) -> bytes:
+    from rclpy.serialization import serialize_message
+
+    from exo_interfaces.msg import EmgFrame
+
+    message = EmgFrame(first_sample=first, sampling_rate_hz=RATE, muscles=list(muscles))
+    message.samples = samples.astype(np.float32).ravel()
+    message.header.stamp = to_stamp(start_ns + first * 1_000_000)
+    return bytes(serialize_message(message))
+
+
+def write_bag(folder: Path, frames: list[bytes]) -> Path:
+    with BagWriter(folder) as writer:
+        for k, data in enumerate(frames):
+            writer.write("/emg/raw", "exo_interfaces/msg/EmgFrame", data, k * 10_000_000)
+    return folder
+
+
+def test_a_bag_comes_back_with_its_holes(tmp_path: Path) -> None:
+    x = signal(300)
+    frames = [frame(k, x[k : k + 10]) for k in range(0, 300, 10) if k not in (100, 110)]
+    # The driver is started again and counts from zero: the stamps tell that 40 samples are missing.
+    frames += [frame(k, x[k : k + 10], 10_340_000_000) for k in range(0, 100, 10)]
+    found = read_recording(write_bag(tmp_path / "bag", frames))
+    assert found.layout.muscles == MUSCLES and found.time0_s == 10.0 and len(found.samples) == 440
+    assert np.isnan(found.samples[100:120]).all() and np.isnan(found.samples[300:340]).all()
+    np.testing.assert_allclose(found.samples[:100], x[:100], rtol=1e-6)
+    np.testing.assert_allclose(found.samples[340:], x[:100], rtol=1e-6)
+    assert any("60 samples are missing" in note for note in found.notes)
+    changed = [frame(0, x[:10]), frame(10, x[10:20], muscles=("TA_r", "SOL_r"))]
+    with pytest.raises(ExoError, match="change in the middle"):
+        read_recording(write_bag(tmp_path / "changed", changed))
+
+
+def test_no_file_and_other_files(tmp_path: Path) -> None:
+    (tmp_path / "a.xyz").touch()
+    for name, words in (("none.csv", "does not exist"), ("a.xyz", "no EMG file")):
+        with pytest.raises(ExoError, match=words):
+            open_recording(tmp_path / name)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the reference recordings are not here")
+def test_recordings_of_laboratories() -> None:
+    path = sorted((DATA / "gait_speeds").glob("*/*_C4_*.c3d"))[0]
+    lab = read_recording(path)
+    assert lab.layout.rate_hz == 1500.0 and len(lab.layout.muscles) == 8 and lab.raw
+    assert "tibialis_anterior_r" in lab.layout.muscles and 1e-6 < np.std(lab.samples) < 1e-3
+    envelope = read_recording(DATA / "walking_3d" / "electromyography.sto", FileOptions(side="r"))
+    assert not envelope.raw and envelope.layout.rate_hz == 2000.0 and len(envelope.samples) == 4780
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the reference recordings are not here")
+def test_a_truncated_c3d_is_refused(tmp_path: Path) -> None:
+    whole = sorted((DATA / "gait_speeds").glob("*/*_C4_*.c3d"))[0].read_bytes()
+    path = tmp_path / "half.c3d"
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ExoError, match=r"half\.c3d.*copy"):
+        read_recording(path)
