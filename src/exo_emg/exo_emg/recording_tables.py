@@ -135,7 +135,7 @@ class _Clock:
             raise ExoError(f"{table.path}: its time column does not rise; export it again, or give rate_hz without it")
         # Times are often rounded to fewer digits than the rate needs: usual steps then differ, their mean is right.
         usual = float(np.percentile(steps, 75.0))
-        self._period = float(np.mean(steps[steps <= HOLE_STEPS * usual]))
+        self._period = float(np.mean(steps[(steps >= 0.0) & (steps <= HOLE_STEPS * usual)]))
         self._hole_s = HOLE_STEPS * max(usual, self._period)
         self.rate_hz = _round_rate(1.0 / self._period) if self._period > 0.0 else 0.0
         self.start_s = float(times[0])

@@ -32,6 +32,8 @@ from exo_emg.recording_tables import open_table
 LARGEST_V = 0.01
 # Electrode and amplifier alone make 1 uV RMS. A whole file far below is in the wrong unit, or nothing was connected.
 QUIETEST_V = 5e-8
+# Raw EMG has as much below zero as above; an envelope at most what its filter undershoots.
+UNDERSHOOT = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Recording:
     samples : (n, channels) V, or fractions of a maximum where `raw` is False; NaN where samples are missing.
     source : the file.
     notes : what was left out, assumed or mended, in sentences.
-    raw : False for envelopes: they have no negative numbers and cannot be processed as EMG.
+    raw : False for envelopes: they have hardly a negative number and cannot be processed as EMG.
     """
 
     layout: Layout
@@ -131,8 +133,8 @@ class RecordingFile:
         silent = [not unit for unit in stated]
         if all(silent) and not options.unit:
             first = next(self._contents.blocks(), np.zeros((0, len(stated))))[:, self._judged]
-            if first.size and not np.any(first < 0.0):
-                contents.notes.append("no unit and no negative number: taken as envelopes, not as raw EMG")
+            if -np.sum(first, where=first < 0.0) < UNDERSHOOT * np.sum(first, where=first > 0.0):
+                contents.notes.append("no unit and hardly a negative number: taken as envelopes, not as raw EMG")
                 return False, np.ones(len(stated))
             contents.notes.append("no unit is stated: taken as V")
         for label, unit in zip(contents.labels, stated, strict=True):

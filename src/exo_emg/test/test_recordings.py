@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,7 @@ def test_a_large_table_is_never_whole_in_memory(tmp_path: Path, monkeypatch: pyt
     chunks = list(file.chunks(0.1))
     np.testing.assert_allclose(np.concatenate([c.samples for c in chunks]), signal(), rtol=1e-6)
     assert [c.stamp_ns for c in chunks[:2]] == [5_000_000_000, 5_100_000_000]
-    assert all(b.first_sample == a.next_sample for a, b in zip(chunks, chunks[1:], strict=False))
+    assert all(b.first_sample == a.next_sample for a, b in itertools.pairwise(chunks))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_a_large_table_is_never_whole_in_memory(tmp_path: Path, monkeypatch: pyt
         ("time,R_GM,L_TA", 1.0, "may be gluteus_maximus or"),
         ("time,R_soleus,Right Soleus", 1.0, "two EMG channels are called soleus_r"),
         ("time [h],R_soleus,L_TA", 1.0, "time in 'h'"),
-        ("a,b,c", 1.0, "did you mean"),
+        ("time,b,c", 1.0, "did you mean"),
         ("4.99,1,2", 1.0, "does not name its columns"),
         ("frame,R_soleus,L_TA", 1.0, "give the sampling rate"),
     ],
@@ -129,11 +130,11 @@ def test_what_cannot_be_trusted_is_refused(tmp_path: Path, names: str, scale: fl
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda text: text[: len(text) - 12], "truncated"),
+        (lambda text: text[: len(text) - 20], "truncated"),
         (lambda text: text.replace("\n5.1,", "\n5.1,oops,"), "truncated or damaged: line 102"),
         (lambda text: text.replace("\n5.1,", "\nfive,"), "line 102 is no number"),
         (lambda text: text.replace("\n5.1,", "\n4.1,"), "runs backwards"),
-        (lambda text: text.replace("\n5.1,", "\n99999,"), "time jumps"),
+        (lambda text: text.replace("\n7.999,", "\n99999,"), "time jumps"),
         (lambda text: "\0\1\2" + text, "not a text file"),
         (lambda text: "", "no table"),
         (lambda text: text.splitlines()[0], "no table"),
