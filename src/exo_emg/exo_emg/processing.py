@@ -1,13 +1,14 @@
-"""Surface EMG to normalised envelopes: one declaration, two chains.
+"""Surface EMG to normalised envelopes: one declaration, two ways to run it.
 
-Band-pass, rectify, low-pass, divide by the calibrated maximum. `EnvelopeStream`
-runs it causally, frame by frame, for the live system; `envelope_offline` runs it
-forwards and backwards, without delay, for recordings. Both read the same
-:class:`ChainConfig`.
+Notch at the mains and its harmonics, band-pass, whiten, rectify, low-pass, divide by the calibrated
+maximum. :class:`EnvelopeStream` runs that causally, frame by frame, for the live system;
+:mod:`exo_emg.offline` runs filters of the same magnitude without any phase, for recordings. Both read
+the same :class:`ChainConfig`, so the causal envelope is the offline one, late by :func:`group_delay_s`.
 
-The causal chain is late by the group delay of its filters, almost all of it the
-envelope low-pass: sqrt(2) / (2 pi f_c) for a 2nd-order Butterworth, 37.5 ms at
-6 Hz. :func:`group_delay_s` states it; nothing hides it.
+Why whiten: the variance of a rectified, smoothed signal falls with the number of independent samples
+in the smoothing window, and the spectrum of surface EMG, a hump near 80 Hz, leaves few of them. A first-order
+high-pass at 200 Hz flattens the hump's upper side (a fixed whitening filter; Clancy & Hogan 1994, Potvin
+& Brown 2004): same smoothing, same delay, less jitter, and movement artefact weighs less. 0 switches it off.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import butter, sosfilt, sosfiltfilt
+from scipy.signal import butter, group_delay, iirnotch, sosfilt, sosfreqz, tf2sos
 
 from exo_common.errors import ExoError
 from exo_common.parameters import Parameters, parameter
-from exo_emg.quality import REASONS, ChannelQuality
+from exo_emg.mains import MainsDetector
+from exo_emg.quality import REASONS, LiveQuality
 
 # Mean of |x| for zero-mean Gaussian x of unit variance.
 RECTIFIED_MEAN_OF_GAUSSIAN = math.sqrt(2.0 / math.pi)
@@ -30,8 +32,14 @@ RECTIFIED_MEAN_OF_GAUSSIAN = math.sqrt(2.0 / math.pi)
 # above 0.4 the bilinear transform squeezes the transition band against Nyquist.
 BAND_LOW_HZ, BAND_HIGH_HZ = 20.0, 450.0
 BAND_FRACTION_OF_RATE = 0.4
-# A band-pass of less than one octave and a half would no longer be surface EMG.
-RATE_MIN_HZ = 200.0
+# Upper edge without which it is no surface EMG any more: most of its power lies below 80 Hz or just above.
+BAND_HIGH_LEAST_HZ = 80.0
+RATE_MIN_HZ = BAND_HIGH_LEAST_HZ / BAND_FRACTION_OF_RATE
+
+ENVELOPE_ORDER = 2
+BAND_ORDER = 2
+# Width (-3 dB) of each notch, Hz: mains wander by 0.2 Hz, and a narrower notch rings for longer than a stance.
+NOTCH_WIDTH_HZ = 3.0
 
 
 def signal_band(
@@ -47,8 +55,8 @@ def signal_band(
         raise ExoError(f"EMG sampling rate {sampling_rate_hz} is no rate; correct sampling_rate_hz in the EMG driver")
     if sampling_rate_hz < RATE_MIN_HZ:
         raise ExoError(
-            f"EMG sampled at {sampling_rate_hz} Hz is too slow for its band; sample at {RATE_MIN_HZ:.0f} Hz or faster, "
-            "1000 Hz is usual"
+            f"EMG sampled at {sampling_rate_hz:g} Hz is too slow for its band; {RATE_MIN_HZ:.0f} Hz is the least, "
+            f"{low_hz:g}-{high_hz:g} Hz needs {high_hz / BAND_FRACTION_OF_RATE:.0f} Hz, 1000 Hz is usual"
         )
     return low_hz, min(high_hz, BAND_FRACTION_OF_RATE * sampling_rate_hz)
 
@@ -65,6 +73,15 @@ class ChainConfig(Parameters):
         minimum=80.0,
         maximum=500.0,
     )
+    mains: str = parameter(
+        "auto",
+        "Hz",
+        "notch at the mains and its harmonics: a frequency, off, or auto (none until a line stands out, then 50 or 60)",
+        choices=("auto", "50", "60", "off"),
+    )
+    whitening_hz: float = parameter(
+        200.0, "Hz", "corner of the first-order whitening high-pass; 0 for none", minimum=0.0, maximum=400.0
+    )
     envelope_hz: float = parameter(
         6.0, "Hz", "cut-off of the 2nd-order low-pass of the envelope", minimum=1.0, maximum=20.0
     )
@@ -73,41 +90,54 @@ class ChainConfig(Parameters):
     )
     flat_v: float = parameter(5e-7, "V", "standard deviation below which a channel is flat", minimum=1e-9, maximum=1e-4)
 
-
-ENVELOPE_ORDER = 2
-BAND_ORDER = 2
-
-
-def group_delay_s(config: ChainConfig) -> float:
-    """Delay of the causal envelope at low frequency, s (the band-pass adds 1-5 ms to the carrier only)."""
-    return math.sqrt(2.0) / (2.0 * math.pi * config.envelope_hz)
+    def mains_hz(self) -> float:
+        """The configured mains frequency, Hz; 0 where it is off or still to be found."""
+        return float(self.mains) if self.mains in ("50", "60") else 0.0
 
 
-def envelope_offline(
-    samples: NDArray[np.float64], sampling_rate_hz: float, maxima_v: NDArray[np.float64], config: ChainConfig
-) -> NDArray[np.float64]:
-    """Envelope without delay, for recordings.
+def band_sos(sampling_rate_hz: float, config: ChainConfig) -> NDArray[np.float64]:
+    """Second-order sections of band-pass and whitening; noise that fills the band keeps its power."""
+    low, high = signal_band(sampling_rate_hz, config.band_low_hz, config.band_high_hz)
+    band: NDArray[np.float64] = butter(BAND_ORDER, (low, high), "bandpass", fs=sampling_rate_hz, output="sos")
+    if config.whitening_hz == 0.0:
+        return band
+    corner = min(config.whitening_hz, BAND_FRACTION_OF_RATE * sampling_rate_hz)
+    whitening = butter(1, corner, "highpass", fs=sampling_rate_hz, output="sos")
+    _, plain = sosfreqz(band, fs=sampling_rate_hz)
+    _, flattened = sosfreqz(np.vstack([band, whitening]), fs=sampling_rate_hz)
+    whitening[0, :3] *= math.sqrt(np.sum(np.abs(plain) ** 2) / np.sum(np.abs(flattened) ** 2))
+    return np.vstack([band, whitening])
 
-    Parameters
-    ----------
-    samples : (n, channels) V; NaN counts as no signal.
-    maxima_v : (channels,) calibrated maxima, V.
 
-    Returns
-    -------
-    (n, channels) fraction of the calibrated maximum.
+def notch_sos(sampling_rate_hz: float, mains_hz: float, config: ChainConfig) -> NDArray[np.float64]:
+    """Second-order sections of a notch at the mains and each harmonic in the band; none at 0 Hz."""
+    if mains_hz == 0.0:
+        return np.zeros((0, 6))
+    _, high = signal_band(sampling_rate_hz, config.band_low_hz, config.band_high_hz)
+    lines = np.arange(mains_hz, high + 1.0, mains_hz)
+    return np.vstack([tf2sos(*iirnotch(line, line / NOTCH_WIDTH_HZ, fs=sampling_rate_hz)) for line in lines])
 
-    Notes
-    -----
-    A filter run forwards and backwards attenuates twice; its cut-off is raised
-    by (sqrt(2) - 1)^(-1/4) so that the pair is 3 dB down at `envelope_hz`, and
-    its order is halved (Winter 2009, 2.2.4).
+
+def smooth_sos(sampling_rate_hz: float, config: ChainConfig) -> NDArray[np.float64]:
+    """Second-order sections of the envelope's low-pass."""
+    sos: NDArray[np.float64] = butter(ENVELOPE_ORDER, config.envelope_hz, fs=sampling_rate_hz, output="sos")
+    return sos
+
+
+def group_delay_s(config: ChainConfig, sampling_rate_hz: float = 1000.0) -> float:
+    """How late the causal envelope is, s.
+
+    The low-pass delays by sqrt(2) / (2 pi f_c), 37.5 ms at 6 Hz; band-pass and whitening delay what
+    rides on the carrier by 1 ms more, the mean over the band weighted with what passes.
     """
-    band = _band_filter(sampling_rate_hz, config)
-    envelope_hz = config.envelope_hz / (math.sqrt(2.0) - 1.0) ** (1.0 / (2 * ENVELOPE_ORDER))
-    smooth = butter(ENVELOPE_ORDER, envelope_hz, fs=sampling_rate_hz, output="sos")
-    clean = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-    return sosfiltfilt(smooth, np.abs(sosfiltfilt(band, clean, axis=0)), axis=0) / maxima_v
+    low_pass = math.sqrt(2.0) / (2.0 * math.pi * config.envelope_hz)
+    low, high = signal_band(sampling_rate_hz, config.band_low_hz, config.band_high_hz)
+    frequencies = np.linspace(low, high, 200)
+    sos = band_sos(sampling_rate_hz, config)
+    delay = sum(group_delay((s[:3], s[3:]), frequencies, fs=sampling_rate_hz)[1] for s in sos)
+    _, response = sosfreqz(sos, frequencies, fs=sampling_rate_hz)
+    weight = np.abs(response) ** 2
+    return low_pass + float(np.sum(weight * delay) / np.sum(weight)) / sampling_rate_hz
 
 
 class EnvelopeStream:
@@ -117,7 +147,8 @@ class EnvelopeStream:
 
     Parameters
     ----------
-    maxima_v : (channels,) calibrated maxima, V.
+    maxima_v : (channels,) calibrated maxima, V; ones give the envelope in V (and a quality that knows no
+        reference: see :class:`~exo_emg.quality.LiveQuality`).
     """
 
     def __init__(self, sampling_rate_hz: float, maxima_v: NDArray[np.float64], config: ChainConfig) -> None:
@@ -125,22 +156,32 @@ class EnvelopeStream:
         self.sampling_rate_hz = sampling_rate_hz
         self._config = config
         self._maxima = np.asarray(maxima_v, dtype=float)
-        self._band = _band_filter(sampling_rate_hz, config)
-        self._smooth = butter(ENVELOPE_ORDER, config.envelope_hz, fs=sampling_rate_hz, output="sos")
+        self._band = band_sos(sampling_rate_hz, config)
+        self._smooth = smooth_sos(sampling_rate_hz, config)
         self._band_state = np.zeros((len(self._band), 2, channels))
         self._smooth_state = np.zeros((len(self._smooth), 2, channels))
-        self._quality = ChannelQuality(sampling_rate_hz, channels, config.full_scale_v, config.flat_v)
+        self._quality = LiveQuality(sampling_rate_hz, self._maxima, config.full_scale_v, config.flat_v)
+        self._detector = MainsDetector() if config.mains == "auto" else None
+        self._last = np.zeros(channels)
+        self.mains_hz = 0.0
+        if config.mains_hz():
+            self._add_notch(config.mains_hz())
 
     def process(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
         """Envelope of the next (n, channels) samples in V, as fraction of the calibrated maximum."""
-        finite = np.isfinite(samples)
-        full_scale = self._config.full_scale_v
-        # No amplifier sends more than its range; a corrupt number must not ring in the filters for seconds.
-        clean = np.clip(samples if finite.all() else np.where(finite, samples, 0.0), -full_scale, full_scale)
-        self._quality.add(clean, finite)
-        carrier, self._band_state = sosfilt(self._band, clean, axis=0, zi=self._band_state)
-        envelope, self._smooth_state = sosfilt(self._smooth, np.abs(carrier), axis=0, zi=self._smooth_state)
-        return np.maximum(envelope, 0.0) / self._maxima
+        pieces = []
+        while len(samples):
+            # What is decided on a window of signal is decided at the same sample however the signal is cut.
+            n = min(len(samples), self._quality.until_judgement)
+            pieces.append(self._filter(samples[:n]))
+            samples = samples[n:]
+            if self._quality.until_judgement == 0:
+                power = self._quality.judge()
+                if self._detector is not None and self.mains_hz == 0.0:
+                    mains_hz = self._detector.add(power)
+                    if mains_hz:
+                        self._add_notch(mains_hz)
+        return np.concatenate(pieces) if len(pieces) != 1 else pieces[0]
 
     def lose(self, samples: int) -> None:
         """Account for lost samples: the filters hold, every channel is invalid until they have settled."""
@@ -153,11 +194,38 @@ class EnvelopeStream:
         return self._quality.codes() == 0
 
     def reasons(self) -> list[str]:
-        """One word per channel: '' when good, otherwise nan, saturated, flat or settling."""
+        """One word per channel: '' when good, otherwise one of :data:`~exo_emg.quality.REASONS`."""
         return [REASONS[code] for code in self._quality.codes()]
 
+    @property
+    def quality(self) -> LiveQuality:
+        """The figures behind the reasons."""
+        return self._quality
 
-def _band_filter(sampling_rate_hz: float, config: ChainConfig) -> NDArray[np.float64]:
-    band = signal_band(sampling_rate_hz, config.band_low_hz, config.band_high_hz)
-    sos: NDArray[np.float64] = butter(BAND_ORDER, band, "bandpass", fs=sampling_rate_hz, output="sos")
-    return sos
+    def _filter(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
+        finite = np.isfinite(samples)
+        full_scale = self._config.full_scale_v
+        held = samples if finite.all() else _held(samples, finite, self._last)
+        # No amplifier sends more than its range; a corrupt number must not ring in the filters for seconds.
+        clean = np.clip(held, -full_scale, full_scale)
+        self._last = clean[-1]
+        self._quality.add(samples, clean)
+        carrier, self._band_state = sosfilt(self._band, clean, axis=0, zi=self._band_state)
+        envelope, self._smooth_state = sosfilt(self._smooth, np.abs(carrier), axis=0, zi=self._smooth_state)
+        fraction = np.maximum(envelope, 0.0) / self._maxima
+        self._quality.add_envelope(fraction)
+        return fraction
+
+    def _add_notch(self, mains_hz: float) -> None:
+        notch = notch_sos(self.sampling_rate_hz, mains_hz, self._config)
+        self.mains_hz = mains_hz
+        self._band = np.vstack([self._band, notch])
+        empty = np.zeros((len(notch), *self._band_state.shape[1:]))
+        self._band_state = np.concatenate([self._band_state, empty])
+
+
+def _held(samples: NDArray[np.float64], finite: NDArray[np.bool_], last: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The samples with every number that is none replaced by the one before it: no step rings in the filters."""
+    rows = np.where(finite, np.arange(1, len(samples) + 1)[:, None], 0)
+    newest = np.maximum.accumulate(rows, axis=0)
+    return np.take_along_axis(np.vstack([last, samples]), newest, axis=0)

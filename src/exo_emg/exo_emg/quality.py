@@ -1,51 +1,297 @@
-"""Whether an EMG channel may be used: judged over the last half second of signal."""
+"""Whether an EMG channel may be used, and if not, why.
+
+The same figures are taken live and offline, over windows of one second: power of the mains, of slow wander,
+of movement, of what is left for muscle. A channel is judged against its reference, the envelope
+that full effort reads: 5 uV of hum harm a channel that reads 20 uV at best, and are nothing on one that reads 1 mV.
+
+| reason | what was seen |
+|---|---|
+| nan | numbers that are none: the device says the channel is unplugged |
+| units | beyond any amplifier's range: mV or uV given as V |
+| saturated | at the edge of the amplifier's range |
+| flat | no signal at all, not even noise |
+| loose | the signature of a lifting electrode: slow wander and mains rise, the fast part of the signal is gone |
+| mains | hum as large as the muscle |
+| artefact | the electrode moves: slow power far above the muscle's |
+| noisy | activity cannot be told from the noise floor |
+| crosstalk | shares more than half of its power with a stronger channel |
+| settling | just started, or after lost samples |
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import rfft
 
-# A channel is judged over this window, and stays invalid until a fault has left it.
+from exo_emg.mains import MAINS_HZ, line_power
+
+# Hard faults are judged over this window, and a channel stays invalid until a fault has left it.
 WINDOW_S = 0.5
+# The spectrum needs a longer one, with bins of 1 Hz; it is looked at twice in each.
+SPECTRUM_S, HOP_S = 1.0, 0.5
 # Peaks may touch the rail; a channel that spends more of the window there is saturated.
-SATURATED_FRACTION = 0.01
+RAIL_FRACTION = 0.01
 SATURATED_LEVEL = 0.99
+# An amplifier's own overshoot stays below twice its range; a thousandfold unit does not.
+BEYOND_RANGE = 2.0
 # Ordered by which reason is told when several hold.
-REASONS = ("", "settling", "flat", "saturated", "nan")
+REASONS = (
+    "", "settling", "crosstalk", "noisy", "artefact", "mains", "loose", "flat", "saturated", "units", "nan",
+)  # fmt: skip
+CODE = {reason: code for code, reason in enumerate(REASONS)}
+
+# Bands, Hz: slow wander of the half-cell potential; movement (most of its power lies below 20 Hz and its skirt
+# below 35: De Luca 2010); muscle without movement; the fast part that a lifted electrode loses.
+WANDER_HZ = (1.0, 15.0)
+MOVEMENT_HZ = (1.0, 35.0)
+MUSCLE_HZ = (35.0, 450.0)
+FAST_HZ = (100.0, 450.0)
+
+# Thresholds as fractions of the reference (the envelope at full effort), or between parts of one signal.
+MAINS_OF_REFERENCE = 0.3
+# Movement power must exceed the muscle's by this factor in amplitude and matter against full effort.
+MOVEMENT_OF_MUSCLE, MOVEMENT_OF_REFERENCE = 2.0, 0.5
+LOOSE_WANDER_OF_REFERENCE, LOOSE_MAINS_OF_REFERENCE, LOOSE_FAST_OF_DISTURBANCE = 0.3, 0.1, 0.3
+# Peak of the normalised cross-correlation: sqrt(0.5), half of the power is common (Winter 1994 takes r^2 as the share).
+CROSSTALK_PEAK = math.sqrt(0.5)
+# Neighbouring electrodes see one motor unit within this time: 5 cm at the slowest conduction, 4 m/s.
+CROSSTALK_LAG_S = 0.0125
+CROSSTALK_EVERY = 4
+# A muscle that reads above half of its full effort without any pause for this long is noise (or a badly low maximum).
+FLOOR_S, FLOOR_OF_MAXIMUM = 10.0, 0.5
+# Offline: the 95th percentile of the envelope over the 5th. Envelopes of stationary noise reach 7 dB.
+SNR_LEAST_DB = 9.0
+SNR_PERCENTILES = (5.0, 95.0)
 
 
-class ChannelQuality:
+@dataclasses.dataclass(frozen=True)
+class Spectrum:
+    """One window's RMS values per channel, (channels,) V each."""
+
+    wander_v: NDArray[np.float64]
+    movement_v: NDArray[np.float64]
+    muscle_v: NDArray[np.float64]
+    fast_v: NDArray[np.float64]
+    mains_v: NDArray[np.float64]
+    mains_ratio: NDArray[np.float64]
+
+    def codes(self, reference_v: NDArray[np.float64]) -> NDArray[np.int64]:
+        """(channels,) index into :data:`REASONS`, judged against (channels,) reference in V."""
+        codes = np.zeros(len(reference_v), dtype=np.int64)
+        mains = self.mains_v > MAINS_OF_REFERENCE * reference_v
+        artefact = (self.movement_v > MOVEMENT_OF_MUSCLE * self.muscle_v) & (
+            self.movement_v > MOVEMENT_OF_REFERENCE * reference_v
+        )
+        loose = (
+            (self.wander_v > LOOSE_WANDER_OF_REFERENCE * reference_v)
+            & (self.mains_v > LOOSE_MAINS_OF_REFERENCE * reference_v)
+            & (self.fast_v < LOOSE_FAST_OF_DISTURBANCE * np.hypot(self.wander_v, self.mains_v))
+        )
+        for reason, fault in (("artefact", artefact), ("mains", mains), ("loose", loose)):
+            codes[fault] = CODE[reason]
+        return codes
+
+
+def window_samples(sampling_rate_hz: float) -> int:
+    """Samples of a window whose bins are 1 Hz wide."""
+    return round(SPECTRUM_S * sampling_rate_hz)
+
+
+def transform(window: NDArray[np.float64]) -> NDArray[np.complex128]:
+    """(bins, channels) spectrum of an (n, channels) window, mean removed, Hann-weighted; bins of 1 Hz."""
+    n = len(window)
+    hann = np.hanning(n + 1)[:-1, None]
+    spectrum: NDArray[np.complex128] = rfft((window - window.mean(axis=0)) * hann, axis=0)
+    return spectrum * math.sqrt(2.0 / (n * float(np.sum(hann**2))))
+
+
+def spectrum_of(power: NDArray[np.float64]) -> Spectrum:
+    """The figures of one window from its (bins, channels) power, V^2 per bin of 1 Hz."""
+
+    def band(edges: tuple[float, float]) -> NDArray[np.float64]:
+        low, high = (round(edge) for edge in edges)
+        return power[low : high + 1].sum(axis=0)
+
+    high = MUSCLE_HZ[1]
+    lines = np.max([line_power(power, mains_hz, high) for mains_hz in MAINS_HZ], axis=0)
+    muscle, fast = band(MUSCLE_HZ), band(FAST_HZ)
+    total = np.maximum(band((20.0, high)), np.finfo(float).tiny)
+    return Spectrum(
+        np.sqrt(band(WANDER_HZ)),
+        np.sqrt(band(MOVEMENT_HZ)),
+        np.sqrt(np.maximum(muscle - lines, 0.0)),
+        # Part of the lines lies below the fast band; taking off all of them would call hum a lifted electrode.
+        np.sqrt(np.maximum(fast - np.minimum(lines, fast), 0.0)),
+        np.sqrt(lines),
+        np.minimum(lines / total, 1.0),
+    )
+
+
+def crosstalk(spectrum: NDArray[np.complex128], sampling_rate_hz: float) -> NDArray[np.float64]:
+    """Peak of the normalised cross-correlation of every pair of channels, over the muscle band.
+
+    Mains lines are left out: hum is common to all channels and no crosstalk.
+
+    Parameters
+    ----------
+    spectrum : (bins, channels) of one window, bins of 1 Hz.
+
+    Returns
+    -------
+    (channels, channels) 0..1, symmetric, zero on the diagonal.
+    """
+    used = spectrum.copy()
+    bins = np.arange(len(used))
+    keep = (bins >= MUSCLE_HZ[0]) & (bins <= MUSCLE_HZ[1])
+    for mains_hz in MAINS_HZ:
+        keep &= np.abs(bins - mains_hz * np.round(bins / mains_hz)) > 1.5
+    used = used[keep]
+    norm = np.sqrt(np.sum(np.abs(used) ** 2, axis=0))
+    used = used / np.where(norm > 0.0, norm, np.inf)
+    lags = np.arange(0.0, CROSSTALK_LAG_S, 1.0 / max(sampling_rate_hz, 2.0 * MUSCLE_HZ[1]))
+    turn = np.exp(2j * np.pi * bins[keep][:, None] * np.concatenate([-lags[:0:-1], lags]))
+    channels = used.shape[1]
+    peak = np.zeros((channels, channels))
+    for i in range(channels - 1):
+        pair = np.conj(used[:, i : i + 1]) * used[:, i + 1 :]
+        peak[i, i + 1 :] = np.abs((pair.T @ turn).real).max(axis=1)
+    return peak + peak.T
+
+
+def crosstalk_faults(
+    peak: NDArray[np.float64], strength: NDArray[np.float64], threshold: float = CROSSTALK_PEAK
+) -> NDArray[np.bool_]:
+    """(channels,) which channels hear a stronger one: of a pair above the threshold, the relatively weaker.
+
+    Parameters
+    ----------
+    peak : (channels, channels) of :func:`crosstalk`.
+    strength : (channels,) muscle RMS over the channel's reference.
+    """
+    louder = strength[None, :] > strength[:, None]
+    # Two equally strong copies: the later one is marked, so that one of them stays.
+    same = (strength[None, :] == strength[:, None]) & np.tri(len(strength), k=-1, dtype=bool)
+    return np.any((peak > threshold) & (louder | same), axis=1)
+
+
+def hard_codes(raw: NDArray[np.float64], full_scale_v: float, flat_v: float) -> NDArray[np.int64]:
+    """(channels,) index into :data:`REASONS` for what a stretch of (n, channels) raw samples, V, cannot be."""
+    return _hard(_hard_sums(raw, full_scale_v), len(raw), flat_v)
+
+
+def _hard_sums(raw: NDArray[np.float64], full_scale_v: float) -> NDArray[np.float64]:
+    """(5, channels) counts of samples that are no numbers, at the rail, beyond it; sums of x and x^2."""
+    finite = np.isfinite(raw)
+    known = raw if finite.all() else np.where(finite, raw, 0.0)
+    size = np.abs(known)
+    clean = np.clip(known, -full_scale_v, full_scale_v)
+    return np.stack(
+        [
+            (~finite).sum(axis=0),
+            (size >= SATURATED_LEVEL * full_scale_v).sum(axis=0),
+            (size > BEYOND_RANGE * full_scale_v).sum(axis=0),
+            clean.sum(axis=0),
+            np.square(clean).sum(axis=0),
+        ]
+    )
+
+
+def _hard(sums: NDArray[np.float64], n: int, flat_v: float) -> NDArray[np.int64]:
+    broken, rail, beyond, x, xx = sums
+    codes = np.zeros(len(x), dtype=np.int64)
+    faults = {
+        "flat": xx / n - (x / n) ** 2 < flat_v**2,
+        "saturated": rail > RAIL_FRACTION * n,
+        "units": beyond > RAIL_FRACTION * n,
+        "nan": broken > 0,
+    }
+    for reason, fault in faults.items():
+        codes[fault] = CODE[reason]
+    return codes
+
+
+class LiveQuality:
     """Running judgement of every channel; as after a loss, nothing is valid until a first window has passed.
 
     Parameters
     ----------
+    reference_v : (channels,) envelope at full effort, V. A reference above any muscle's (ones, for instance)
+        leaves the judgements that need one out.
     full_scale_v : amplifier range, V.
     flat_v : standard deviation below which a channel is flat, V.
     """
 
-    def __init__(self, sampling_rate_hz: float, channels: int, full_scale_v: float, flat_v: float) -> None:
+    def __init__(
+        self, sampling_rate_hz: float, reference_v: NDArray[np.float64], full_scale_v: float, flat_v: float
+    ) -> None:
+        channels = len(reference_v)
+        self._rate = sampling_rate_hz
+        self._reference = np.asarray(reference_v, dtype=float)
         self._window = max(2, round(WINDOW_S * sampling_rate_hz))
-        self._rail_v, self._flat_v = SATURATED_LEVEL * full_scale_v, flat_v
-        # Per frame in the window: samples, and sums over them (broken, at the rail, x, x^2).
+        self._full_scale_v, self._flat_v = full_scale_v, flat_v
+        # Per frame in the window: samples, and sums over them (broken, at the rail, beyond it, x, x^2).
         self._frames: deque[tuple[int, NDArray[np.float64]]] = deque()
         self._samples = 0
-        self._sums = np.zeros((4, channels))
+        self._sums = np.zeros((5, channels))
         self._settling = self._window
+        self._ring = np.zeros((window_samples(sampling_rate_hz), channels))
+        self._filled = 0
+        self._hop = round(HOP_S * sampling_rate_hz)
+        self._judged = 0
+        self._soft = np.zeros(channels, dtype=np.int64)
+        self._hears = np.zeros(channels, dtype=bool)
+        self._floor: deque[NDArray[np.float64]] = deque(maxlen=round(FLOOR_S / HOP_S))
+        self._lowest = np.full(channels, np.inf)
+        self.until_judgement = self._hop
+        self.spectrum: Spectrum | None = None
+        self.crosstalk = np.zeros((channels, channels))
 
-    def add(self, clean: NDArray[np.float64], finite: NDArray[np.bool_]) -> None:
-        """Take in (n, channels) samples in V, bounded, and which of them were numbers at all."""
-        rail = np.abs(clean) >= self._rail_v
-        sums = np.stack([(~finite).sum(axis=0), rail.sum(axis=0), clean.sum(axis=0), np.square(clean).sum(axis=0)])
-        self._frames.append((len(clean), sums))
-        self._samples += len(clean)
+    def add(self, raw: NDArray[np.float64], clean: NDArray[np.float64]) -> None:
+        """Take in (n, channels) samples in V as they came, and the same bounded and without gaps.
+
+        `n` must not exceed `until_judgement`.
+        """
+        n = len(raw)
+        sums = _hard_sums(raw, self._full_scale_v)
+        self._frames.append((n, sums))
+        self._samples += n
         self._sums += sums
         while self._samples - self._frames[0][0] >= self._window:
-            n, old = self._frames.popleft()
-            self._samples -= n
+            gone, old = self._frames.popleft()
+            self._samples -= gone
             self._sums -= old
-        self._settling = max(0, self._settling - len(clean))
+        self._settling = max(0, self._settling - n)
+        # The window is one hop old and one hop new; the new one is being filled.
+        start = len(self._ring) - self.until_judgement
+        self._ring[start : start + n] = clean
+        self._filled = min(len(self._ring), self._filled + n)
+        self.until_judgement -= n
+
+    def add_envelope(self, fraction: NDArray[np.float64]) -> None:
+        """Take in the (n, channels) envelope of the same samples, as fraction of full effort."""
+        self._lowest = np.minimum(self._lowest, fraction.min(axis=0))
+
+    def judge(self) -> NDArray[np.float64]:
+        """Look at the spectrum of the last second; returns its (bins, channels) power, V^2 per bin of 1 Hz."""
+        spectrum = transform(self._ring)
+        power = np.abs(spectrum) ** 2
+        if self._filled >= len(self._ring):
+            self.spectrum = spectrum_of(power)
+            self._judged += 1
+            self._soft = self.spectrum.codes(self._reference)
+            if self._judged % CROSSTALK_EVERY == 0:
+                self.crosstalk = crosstalk(spectrum, self._rate)
+                self._hears = crosstalk_faults(self.crosstalk, self.spectrum.muscle_v / self._reference)
+        self._floor.append(self._lowest)
+        self._lowest = np.full(len(self._reference), np.inf)
+        self._ring[: -self._hop] = self._ring[self._hop :]
+        self.until_judgement = self._hop
+        return power
 
     def lose(self) -> None:
         """Samples were lost: nothing is valid until a window of good ones has passed."""
@@ -53,11 +299,9 @@ class ChannelQuality:
 
     def codes(self) -> NDArray[np.int64]:
         """(channels,) index into :data:`REASONS`; zero is good."""
-        n = max(1, self._samples)
-        broken, rail, x, xx = self._sums
-        variance = xx / n - (x / n) ** 2
-        codes = np.full(len(variance), int(self._settling > 0), dtype=np.int64)
-        faults = (variance < self._flat_v**2, rail > SATURATED_FRACTION * n, broken > 0)
-        for code, fault in enumerate(faults, start=2):
-            codes[fault] = code
-        return codes
+        codes = np.full(len(self._reference), int(self._settling > 0), dtype=np.int64)
+        codes[self._hears] = CODE["crosstalk"]
+        if len(self._floor) == self._floor.maxlen:
+            codes[np.min(self._floor, axis=0) > FLOOR_OF_MAXIMUM] = CODE["noisy"]
+        hard = _hard(self._sums, max(1, self._samples), self._flat_v)
+        return np.maximum(np.maximum(codes, self._soft), hard)

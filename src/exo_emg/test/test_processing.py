@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from exo_common.errors import ExoError
-from exo_emg.processing import ChainConfig, EnvelopeStream, envelope_offline, group_delay_s, signal_band
+from exo_emg.offline import envelope_offline
+from exo_emg.processing import ChainConfig, EnvelopeStream, group_delay_s, signal_band
 from exo_emg.synthesis import EmgSynthesizer, SynthesisConfig
 
 RATE = 1000.0
