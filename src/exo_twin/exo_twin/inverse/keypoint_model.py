@@ -36,9 +36,8 @@ CENTRES = {
 }
 # The back of the heel and the tip of the big toe, m in calcn and toes of a foot of 0.26 m, right side (z outward).
 FOOT_POINTS = {"Heel": ("calcn", (-0.022, 0.025, 0.0)), "BigToe": ("toes", (0.065, 0.005, -0.02))}
-# Ends of the sole, both on calcn: its origin, and the point of equal height below or above the toes' joint. In the
-# neutral posture, where coordinates are zero, the foot stands flat; the toes' joint itself is a little lower (0.6 deg).
-SOLE, BALL = "Sole", "Ball"
+# Ends of the sole: the origins of calcn and toes lie on it in this family of models, level in the neutral posture.
+SOLE = {"Sole": "calcn", "Ball": "toes"}
 
 # Lengths that are reported.
 MEASURES = {
@@ -135,9 +134,9 @@ def keypoint_model(generic: GenericModel, convention: str = BLAZEPOSE) -> Keypoi
         model.updateMarkerSet(opensim.MarkerSet(str(generic.markers)))
     state = model.initSystem()
     tree = kinematic_tree(model)
-    points = _sole(model, state)
+    points = dict(_points(model, state, SOLE))
     if convention == JOINT_CENTRES:
-        points |= _joint_centres(model, state)
+        points |= _points(model, state, None)
     else:
         points |= {
             name: (tree.bodies[body], place)
@@ -167,35 +166,25 @@ def keypoint_model(generic: GenericModel, convention: str = BLAZEPOSE) -> Keypoi
     return KeypointModel(generic, tree, sign, lumbar, lengths)
 
 
-def _joint_centres(model: Any, state: Any) -> dict[str, tuple[str, FloatArray]]:
-    """Keypoint -> (body, place in it, m): the joint centres and the foot points."""
+def _points(model: Any, state: Any, origins: dict[str, str] | None) -> dict[str, tuple[str, FloatArray]]:
+    """Keypoint -> (body, place in it, m): bodies' origins, or the joint centres and foot points."""
+    bodies = model.getBodySet()
     result: dict[str, tuple[str, FloatArray]] = {}
     for side in SIDES:
         s = side.upper()
+        if origins is not None:
+            result |= {f"{s}{name}": (f"{stem}_{side}", np.zeros(3)) for name, stem in origins.items()}
+            continue
         for name, (origin, carrier) in CENTRES.items():
             body = carrier if carrier in ("pelvis", "torso") else f"{carrier}_{side}"
-            result[f"{s}{name}"] = (body, _origin_in(model, state, f"{origin}_{side}", body))
+            place = bodies.get(f"{origin}_{side}").findStationLocationInAnotherFrame(
+                state, opensim.Vec3(0), bodies.get(body)
+            )
+            result[f"{s}{name}"] = (body, np.array([place.get(i) for i in range(3)]))
         mirror = np.array([1.0, 1.0, 1.0 if side == "r" else -1.0])
         for name, (stem, location) in FOOT_POINTS.items():
             result[f"{s}{name}"] = (f"{stem}_{side}", np.array(location) * mirror)
     return result
-
-
-def _sole(model: Any, state: Any) -> dict[str, tuple[str, FloatArray]]:
-    """The same of the ends of the soles."""
-    result: dict[str, tuple[str, FloatArray]] = {}
-    for side in SIDES:
-        foot = f"calcn_{side}"
-        result[f"{side.upper()}{SOLE}"] = (foot, np.zeros(3))
-        result[f"{side.upper()}{BALL}"] = (foot, _origin_in(model, state, f"toes_{side}", foot) * (1.0, 0.0, 1.0))
-    return result
-
-
-def _origin_in(model: Any, state: Any, body: str, other: str) -> FloatArray:
-    """Where the origin of a body lies in another, m (3,)."""
-    bodies = model.getBodySet()
-    place = bodies.get(body).findStationLocationInAnotherFrame(state, opensim.Vec3(0), bodies.get(other))
-    return np.array([place.get(i) for i in range(3)])
 
 
 def _usual_lumbar(tree: KinematicTree, lumbar: str) -> float:

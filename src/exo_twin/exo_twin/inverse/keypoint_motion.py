@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from exo_capture.filtering import fill_gaps, smooth
 from exo_common.frames import LEG_COORDINATES, SIDES
 from exo_common.opensim_files import Markers
-from exo_twin.inverse.keypoint_model import BALL, PELVIS_SD_RAD, SOLE, KeypointModel
+from exo_twin.inverse.keypoint_model import PELVIS_SD_RAD, KeypointModel
 from exo_twin.inverse.trajectory import MIN_SAMPLES, fit_trajectory
 from exo_twin.inverse.trajectory_types import KeypointNoise, Level, Trajectory
 
@@ -30,6 +30,9 @@ SAGITTAL_COORDINATES = (
 # A sole lies on the floor while heel and toe both rest, m/s; in swing they pass 2 m/s. Pose estimators' jitter,
 # low-passed, stays below it. Shorter rests are turning points of the swing.
 RESTING_M_S, SHORTEST_REST_S = 0.5, 0.1
+# The heel leaves the floor slowly: between mid-stance and the end of a rest the sole pitches by 8 degrees. Only this
+# part of a rest is taken for level: after the forefoot has landed, before the heel rises.
+LEVEL_PART = (0.1, 0.5)
 # A keypoint of one camera errs by this share of stature on each axis: 8 px of drift and 5 px of jitter on a
 # person 640 px tall. Cameras that are calibrated tell their own.
 KEYPOINT_SD_OF_STATURE = 0.015
@@ -97,10 +100,10 @@ def solve_keypoints(
     if planar:
         held += [name for name in tree.coordinates if name not in SAGITTAL_COORDINATES]
     phase = _phase(strides, keypoints.time)
-    resting = {side: _resting(keypoints, side, planar) for side in SIDES}
+    flat = {side: _flat(keypoints, side, planar) for side in SIDES}
 
     def part(rows: slice, known: Trajectory | None) -> Trajectory:
-        levels = [Level((s.upper() + BALL, s.upper() + SOLE), resting[s][rows]) for s in SIDES]
+        levels = [Level((f"{s.upper()}Ball", f"{s.upper()}Sole"), flat[s][rows]) for s in SIDES]
         return fit_trajectory(
             tree,
             Markers(keypoints.time[rows], keypoints.names, keypoints.position[rows]),
@@ -140,8 +143,8 @@ def _phase(strides: Sequence[Mapping[str, Any]], time: FloatArray) -> FloatArray
     return np.asarray(time / float(np.median([stride["end"] - stride["start"] for stride in strides])))
 
 
-def _resting(keypoints: Markers, side: str, planar: bool) -> NDArray[np.bool_]:
-    """When the heel and toe keypoints of this leg rest (n,): the sole is on the floor. Never on a treadmill."""
+def _flat(keypoints: Markers, side: str, planar: bool) -> NDArray[np.bool_]:
+    """When the sole of this leg lies flat (n,): its heel and toe keypoints rest. Never on a treadmill."""
     s = side.upper()
     names = [f"{s}Heel", f"{s}BigToe"]
     during = np.zeros(len(keypoints.time), dtype=bool)
@@ -156,7 +159,8 @@ def _resting(keypoints: Markers, side: str, planar: bool) -> NDArray[np.bool_]:
     edges = np.flatnonzero(np.diff(np.concatenate([[False], resting, [False]]).astype(int)))
     for start, stop in edges.reshape(-1, 2):
         if stop - start >= SHORTEST_REST_S * rate:
-            during[start:stop] = True
+            first, last = (start + round(share * (stop - start - 1)) for share in LEVEL_PART)
+            during[first : last + 1] = True
     return during
 
 
