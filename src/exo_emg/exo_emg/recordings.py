@@ -27,6 +27,8 @@ from exo_emg.recording_c3d import open_c3d
 from exo_emg.recording_format import PERCENT_UNITS, TRIGGER, Contents, FileOptions, FloatArray
 from exo_emg.recording_tables import open_table
 
+__all__ = ["FileOptions", "Recording", "RecordingFile", "open_recording", "read_recording"]
+
 # The largest surface EMG: peaks of the strongest muscles stay below 10 mV (Merletti & Farina 2016, ch. 1).
 # Looked at is the 99th percentile of the absolute value, so that single spikes do not count.
 LARGEST_V = 0.01
