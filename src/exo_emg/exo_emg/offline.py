@@ -24,7 +24,7 @@ from scipy.signal import sosfreqz
 
 from exo_common.errors import ExoError
 from exo_emg.mains import MainsDetector
-from exo_emg.processing import ChainConfig, band_sos, notch_sos, smooth_sos
+from exo_emg.processing import ChainConfig, band_sos, notch_sos, smooth_sos, whitening_sos
 from exo_emg.quality import (
     FLOOR_OF_MAXIMUM,
     REASONS,
@@ -232,7 +232,7 @@ class _Filters:
 
     def __init__(self, rate_hz: float, config: ChainConfig, mains_hz: float) -> None:
         self._rate = rate_hz
-        self._band = band_sos(rate_hz, config)
+        self._band = np.vstack([band_sos(rate_hz, config), whitening_sos(rate_hz, config)])
         self._notch = notch_sos(rate_hz, mains_hz, config)
         self._smooth = smooth_sos(rate_hz, config)
         self._length = 0

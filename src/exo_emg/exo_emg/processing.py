@@ -38,6 +38,9 @@ RATE_MIN_HZ = BAND_HIGH_LEAST_HZ / BAND_FRACTION_OF_RATE
 
 ENVELOPE_ORDER = 2
 BAND_ORDER = 2
+# Corners of the usual power spectrum of surface EMG, f^2 / ((f^2 + low^2) (f^2 + high^2)^2) (Shwedyk, Balasubramanian
+# & Scott 1977). Whitening is scaled so that such a signal keeps its power: envelopes read the same with and without.
+USUAL_SPECTRUM_HZ = (60.0, 120.0)
 # Width (-3 dB) of each notch, Hz: mains wander by 0.2 Hz, and a narrower notch rings for longer than a stance.
 NOTCH_WIDTH_HZ = 3.0
 
@@ -96,17 +99,24 @@ class ChainConfig(Parameters):
 
 
 def band_sos(sampling_rate_hz: float, config: ChainConfig) -> NDArray[np.float64]:
-    """Second-order sections of band-pass and whitening; noise that fills the band keeps its power."""
-    low, high = signal_band(sampling_rate_hz, config.band_low_hz, config.band_high_hz)
-    band: NDArray[np.float64] = butter(BAND_ORDER, (low, high), "bandpass", fs=sampling_rate_hz, output="sos")
+    """Second-order sections of the band-pass."""
+    band = signal_band(sampling_rate_hz, config.band_low_hz, config.band_high_hz)
+    sos: NDArray[np.float64] = butter(BAND_ORDER, band, "bandpass", fs=sampling_rate_hz, output="sos")
+    return sos
+
+
+def whitening_sos(sampling_rate_hz: float, config: ChainConfig) -> NDArray[np.float64]:
+    """Second-order section of the whitening, none at 0 Hz; EMG of the usual spectrum keeps its power."""
     if config.whitening_hz == 0.0:
-        return band
+        return np.zeros((0, 6))
     corner = min(config.whitening_hz, BAND_FRACTION_OF_RATE * sampling_rate_hz)
-    whitening = butter(1, corner, "highpass", fs=sampling_rate_hz, output="sos")
-    _, plain = sosfreqz(band, fs=sampling_rate_hz)
-    _, flattened = sosfreqz(np.vstack([band, whitening]), fs=sampling_rate_hz)
-    whitening[0, :3] *= math.sqrt(np.sum(np.abs(plain) ** 2) / np.sum(np.abs(flattened) ** 2))
-    return np.vstack([band, whitening])
+    sos: NDArray[np.float64] = butter(1, corner, "highpass", fs=sampling_rate_hz, output="sos")
+    frequency, flattened = sosfreqz(sos, fs=sampling_rate_hz)
+    _, passed = sosfreqz(band_sos(sampling_rate_hz, config), fs=sampling_rate_hz)
+    low, high = USUAL_SPECTRUM_HZ
+    power = np.abs(passed) ** 2 * frequency**2 / ((frequency**2 + low**2) * (frequency**2 + high**2) ** 2)
+    sos[0, :3] *= math.sqrt(np.sum(power) / np.sum(power * np.abs(flattened) ** 2))
+    return sos
 
 
 def notch_sos(sampling_rate_hz: float, mains_hz: float, config: ChainConfig) -> NDArray[np.float64]:
@@ -133,7 +143,7 @@ def group_delay_s(config: ChainConfig, sampling_rate_hz: float = 1000.0) -> floa
     low_pass = math.sqrt(2.0) / (2.0 * math.pi * config.envelope_hz)
     low, high = signal_band(sampling_rate_hz, config.band_low_hz, config.band_high_hz)
     frequencies = np.linspace(low, high, 200)
-    sos = band_sos(sampling_rate_hz, config)
+    sos = np.vstack([band_sos(sampling_rate_hz, config), whitening_sos(sampling_rate_hz, config)])
     delay = sum(group_delay((s[:3], s[3:]), frequencies, fs=sampling_rate_hz)[1] for s in sos)
     _, response = sosfreqz(sos, frequencies, fs=sampling_rate_hz)
     weight = np.abs(response) ** 2
@@ -157,18 +167,27 @@ class EnvelopeStream:
         self._config = config
         self._maxima = np.asarray(maxima_v, dtype=float)
         self._band = band_sos(sampling_rate_hz, config)
+        self._whitening = whitening_sos(sampling_rate_hz, config)
         self._smooth = smooth_sos(sampling_rate_hz, config)
         self._band_state = np.zeros((len(self._band), 2, channels))
+        self._whitening_state = np.zeros((len(self._whitening), 2, channels))
         self._smooth_state = np.zeros((len(self._smooth), 2, channels))
         self._quality = LiveQuality(sampling_rate_hz, self._maxima, config.full_scale_v, config.flat_v)
         self._detector = MainsDetector() if config.mains == "auto" else None
         self._last = np.zeros(channels)
+        self.carrier = np.zeros((0, channels))
         self.mains_hz = 0.0
         if config.mains_hz():
             self._add_notch(config.mains_hz())
 
     def process(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Envelope of the next (n, channels) samples in V, as fraction of the calibrated maximum."""
+        """Envelope of the next (n, channels) samples in V, as fraction of the calibrated maximum.
+
+        `carrier` then holds the same samples band-passed and freed of mains, (n, channels) V.
+        """
+        if len(samples) == 0:
+            self.carrier = np.zeros((0, len(self._maxima)))
+            return self.carrier
         pieces = []
         while len(samples):
             # What is decided on a window of signal is decided at the same sample however the signal is cut.
@@ -181,7 +200,9 @@ class EnvelopeStream:
                     mains_hz = self._detector.add(power)
                     if mains_hz:
                         self._add_notch(mains_hz)
-        return np.concatenate(pieces) if len(pieces) != 1 else pieces[0]
+        carriers, envelopes = zip(*pieces, strict=True)
+        self.carrier = np.concatenate(carriers)
+        return np.concatenate(envelopes)
 
     def lose(self, samples: int) -> None:
         """Account for lost samples: the filters hold, every channel is invalid until they have settled."""
@@ -202,7 +223,7 @@ class EnvelopeStream:
         """The figures behind the reasons."""
         return self._quality
 
-    def _filter(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _filter(self, samples: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         finite = np.isfinite(samples)
         full_scale = self._config.full_scale_v
         held = samples if finite.all() else _held(samples, finite, self._last)
@@ -211,10 +232,13 @@ class EnvelopeStream:
         self._last = clean[-1]
         self._quality.add(samples, clean)
         carrier, self._band_state = sosfilt(self._band, clean, axis=0, zi=self._band_state)
-        envelope, self._smooth_state = sosfilt(self._smooth, np.abs(carrier), axis=0, zi=self._smooth_state)
+        white = carrier
+        if len(self._whitening):
+            white, self._whitening_state = sosfilt(self._whitening, carrier, axis=0, zi=self._whitening_state)
+        envelope, self._smooth_state = sosfilt(self._smooth, np.abs(white), axis=0, zi=self._smooth_state)
         fraction = np.maximum(envelope, 0.0) / self._maxima
         self._quality.add_envelope(fraction)
-        return fraction
+        return carrier, fraction
 
     def _add_notch(self, mains_hz: float) -> None:
         notch = notch_sos(self.sampling_rate_hz, mains_hz, self._config)

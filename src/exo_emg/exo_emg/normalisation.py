@@ -1,0 +1,106 @@
+"""What a channel reads at full effort, from a contraction of full effort or from the peaks of moving.
+
+Both work on the envelope in V as the processing chain makes it: a maximum belongs to its chain.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exo_common.errors import ExoError
+
+# A contraction of full effort counts when it was held this long (SENIAM asks for a plateau of half a second or more).
+HOLD_S = 0.5
+# The peak of moving: a percentile that one artefact in a hundred cannot reach.
+PEAK_PERCENTILE = 99.0
+# Percentile of moving needs several strides.
+MOVING_LEAST_S = 5.0
+# Bins of the running percentile: 1 % wide, from below an amplifier's noise to above any muscle.
+LOWEST_V, HIGHEST_V, BIN_RATIO = 1e-8, 1e-1, 1.01
+
+
+def held_maximum(envelope_v: NDArray[np.float64], rate_hz: float, hold_s: float = HOLD_S) -> NDArray[np.float64]:
+    """Largest envelope that was held: the best median over `hold_s`.
+
+    Parameters
+    ----------
+    envelope_v : (n, channels) V.
+
+    Returns
+    -------
+    (channels,) V.
+
+    Raises
+    ------
+    ExoError : if the recording is shorter than the hold.
+    """
+    n = max(1, round(hold_s * rate_hz))
+    if len(envelope_v) < n:
+        raise ExoError(
+            f"{len(envelope_v) / rate_hz:.2f} s of EMG are too short for a maximum held for {hold_s} s; record longer"
+        )
+    windows = np.lib.stride_tricks.sliding_window_view(envelope_v, n, axis=0)
+    # A tenth of a window apart is close enough and a tenth of the work.
+    best: NDArray[np.float64] = np.median(windows[:: max(1, n // 10)], axis=-1).max(axis=0)
+    return best
+
+
+def dynamic_peak(
+    envelope_v: NDArray[np.float64], rate_hz: float, percentile: float = PEAK_PERCENTILE
+) -> NDArray[np.float64]:
+    """Robust peak of the envelope over moving, where full effort cannot be asked for.
+
+    Parameters
+    ----------
+    envelope_v : (n, channels) V; NaN is left out.
+
+    Returns
+    -------
+    (channels,) V.
+
+    Raises
+    ------
+    ExoError : if it is too short, or a channel holds no number at all.
+    """
+    if len(envelope_v) < MOVING_LEAST_S * rate_hz:
+        raise ExoError(
+            f"{len(envelope_v) / rate_hz:.1f} s of EMG are too short for a peak of walking; record several strides, "
+            f"at least {MOVING_LEAST_S:.0f} s"
+        )
+    empty = ~np.isfinite(envelope_v).any(axis=0)
+    if empty.any():
+        raise ExoError(f"EMG channel {int(np.argmax(empty)) + 1} holds no number; check its electrode and record again")
+    peak: NDArray[np.float64] = np.nanpercentile(envelope_v, percentile, axis=0)
+    return peak
+
+
+class DynamicPeak:
+    """The robust peak of everything so far, frame by frame, in constant memory.
+
+    Fresh, it knows no peak; it may grow while somebody walks, and never shrinks by more than forgetting of
+    early artefacts explains.
+    """
+
+    def __init__(self, channels: int, rate_hz: float, percentile: float = PEAK_PERCENTILE) -> None:
+        self._least = MOVING_LEAST_S * rate_hz
+        self._share = percentile / 100.0
+        self._counts = np.zeros((math.ceil(math.log(HIGHEST_V / LOWEST_V) / math.log(BIN_RATIO)), channels))
+        self._channels = np.arange(channels)
+
+    def add(self, envelope_v: NDArray[np.float64], valid: NDArray[np.bool_]) -> None:
+        """Take in an (n, channels) envelope, V, of the channels that are (channels,) valid."""
+        with np.errstate(divide="ignore"):
+            place = np.log(np.maximum(envelope_v, LOWEST_V) / LOWEST_V) / math.log(BIN_RATIO)
+        rows = np.minimum(place.astype(int), len(self._counts) - 1)
+        columns = np.broadcast_to(self._channels, rows.shape)
+        np.add.at(self._counts, (rows[:, valid], columns[:, valid]), 1.0)
+
+    def peak_v(self) -> NDArray[np.float64]:
+        """(channels,) V; NaN for a channel that has not been heard for long enough."""
+        total = self._counts.sum(axis=0)
+        rank = np.argmax(np.cumsum(self._counts, axis=0) >= self._share * total, axis=0)
+        peak = LOWEST_V * BIN_RATIO ** (rank + 0.5)
+        return np.where(total >= self._least, peak, np.nan)
