@@ -77,6 +77,7 @@ def run(folder: Path, seconds: float) -> dict[str, Any]:
         figures=tiles,
         warnings=person.warnings,
         stage_seconds=stages.seconds,
+        emg=person.emg,
     )
     with stages.stage("report"):
         write_report(out / "report.html", contents)

@@ -15,10 +15,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from exo_bringup.analysis import HIP_MUSCLES, Recording, Signals
+from exo_bringup.emg_section import Channel, EmgWalk
+from exo_emg.muscles import side_of
 from exo_twin.twin import Gait
 
 LEFT, RIGHT = "#0072B2", "#D55E00"
 WITHOUT, WITH = "#666666", "#009E73"
+BAD, BAD_TEXT = "#999999", "#444444"
 SIDES = {"l": ("left", LEFT), "r": ("right", RIGHT)}
 JOINTS = {"hip_flexion": "Hip flexion", "knee_angle": "Knee flexion", "ankle_angle": "Ankle dorsiflexion"}
 MUSCLES = {"GLU": "Gluteals", "HFL": "Hip flexors", "HAM": "Hamstrings", "RF": "Rectus femoris"}
@@ -107,6 +110,51 @@ def timeline(signals: Signals) -> str:
     axes[2].set_ylim(-0.3, len(LEVELS) - 0.7)
     axes[2].set_xlabel("time, s")
     return _svg(figure)
+
+
+def emg_profiles(walk: EmgWalk) -> str:
+    """Every muscle's envelope over its own leg's gait cycle; a channel that is not used is grey and says why."""
+    muscles = list(dict.fromkeys(side_of(channel.name)[0] for channel in walk.channels))
+    columns = min(4, len(muscles))
+    rows = -(-len(muscles) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(9.5, 1.9 * rows + 0.5), sharex=True, squeeze=False)
+    for axis in axes.flat[len(muscles) :]:
+        axis.set_axis_off()
+    for axis, muscle in zip(axes.flat, muscles, strict=False):
+        axis.set_title(muscle.replace("_", " "), fontsize=9)
+        axis.set_xlim(0.0, 100.0)
+        shown = [c for c in walk.channels if side_of(c.name)[0] == muscle]
+        for i, channel in enumerate(shown):
+            side = side_of(channel.name)[1] or ""
+            _emg_channel(axis, walk, channel, *SIDES[side], row=i)
+        axis.set_ylim(bottom=0.0)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("of maximum")
+    for axis in axes.flat[max(0, len(muscles) - columns) : len(muscles)]:
+        axis.set_xlabel("gait cycle, %")
+        axis.tick_params(labelbottom=True)
+    return _svg(figure)
+
+
+def _emg_channel(axis: Axes, walk: EmgWalk, channel: Channel, side: str, colour: str, row: int) -> None:
+    """One channel's curve; words stand in the upper corner, one row per side."""
+    profile = channel.profile
+    if channel.reason:
+        words, ink = f"{side}: not used, {channel.reason}", BAD_TEXT
+    elif profile is None:
+        words, ink = f"{side}: no stride", BAD_TEXT
+    else:
+        words, ink = f"{side}, {profile.strides} stride{'s' if profile.strides > 1 else ''}", colour
+    place = axis.transAxes
+    axis.text(0.98, 0.97 - 0.13 * row, words, color=ink, ha="right", va="top", fontsize=8, transform=place)
+    if profile is None:
+        return
+    if channel.reason:
+        axis.plot(CYCLE, profile.mean, color=BAD, lw=1, ls=":")
+        return
+    axis.fill_between(CYCLE, profile.mean - profile.sd, profile.mean + profile.sd, color=colour, alpha=0.2, lw=0)
+    axis.plot(CYCLE, profile.mean, color=colour, lw=1.5)
+    axis.axvline(walk.toe_off_pct[side_of(channel.name)[1] or ""], color=colour, lw=0.8, ls="--", zorder=0)
 
 
 def stage_times(seconds: Mapping[str, float]) -> str:

@@ -6,7 +6,9 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+from exo_bringup.emg_section import EmgWalk, analyse_emg, save_emg
 from exo_bringup.progress import Stages
+from exo_bringup.report import emg_page
 from exo_capture.session_capture import SessionCapture, capture_session, session_inputs
 from exo_common.artefact import read_manifest, writing
 from exo_common.errors import ExoError
@@ -24,13 +26,15 @@ class Personalisation:
     twin: Path
     controller: Path
     warnings: list[str]
+    emg: EmgWalk | None = None
 
 
 def personalise(session: Session, stages: Stages) -> Personalisation:
     """Run a session of any kind of recording through capture, twin and controller.
 
-    Writes `capture/`, `twin/` and `controller/` into the session folder, each
-    whole or not at all.
+    Writes `capture/`, `twin/` and `controller/` into the session folder, and `emg/`
+    if the session names EMG, each whole or not at all. EMG that cannot be used costs a
+    warning, not the twin, which does not depend on it.
 
     Raises
     ------
@@ -45,6 +49,7 @@ def personalise(session: Session, stages: Stages) -> Personalisation:
             capture.save(folder)
     capture.require_strides()
     keypoints = session.folder / "capture" / "keypoints.trc"
+    emg, emg_notes = _emg(session, capture, stages)
     with stages.stage("twin: lengths, motion, walker") as progress:
         twin = build_twin(
             capture.raw,
@@ -61,10 +66,23 @@ def personalise(session: Session, stages: Stages) -> Personalisation:
             static=capture.static,
             convention=session.keypoints.convention if session.keypoints is not None else "blazepose",
         )
-    warnings = list(read_manifest(twin, "twin")["warnings"])
+    warnings = [*read_manifest(twin, "twin")["warnings"], *emg_notes]
     with stages.stage("controller: assistance profile") as progress:
         controller = build_controller(twin, session.folder / "controller")
-    return Personalisation(capture, keypoints, twin, controller, warnings)
+    return Personalisation(capture, keypoints, twin, controller, warnings, emg)
+
+
+def _emg(session: Session, capture: SessionCapture, stages: Stages) -> tuple[EmgWalk | None, list[str]]:
+    """The session's EMG, analysed and written, and what must be said about it."""
+    if session.emg is None:
+        return None, []
+    with stages.stage("EMG: envelopes, strides, quality"):
+        try:
+            walk = analyse_emg(session, capture)
+        except ExoError as error:
+            return None, [f"the EMG is left out: {error}"]
+        save_emg(walk, session, emg_page(walk, session.wearer))
+    return walk, list(walk.warnings)
 
 
 def demo_session(folder: Path) -> Session:

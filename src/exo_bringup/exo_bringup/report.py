@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from exo_bringup import figures
 from exo_bringup.analysis import Recording
+from exo_bringup.emg_section import EmgWalk
 from exo_common.errors import ExoError
 from exo_common.session import Wearer
 from exo_twin.twin import Gait
@@ -29,6 +30,7 @@ class Contents:
     figures: Mapping[str, Any]
     warnings: Sequence[str]
     stage_seconds: Mapping[str, float]
+    emg: EmgWalk | None = None
 
 
 def write_report(path: Path, contents: Contents) -> None:
@@ -38,15 +40,11 @@ def write_report(path: Path, contents: Contents) -> None:
     ------
     ExoError : if the file cannot be written.
     """
-    environment = Environment(
-        loader=PackageLoader("exo_bringup"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html.j2").render(
+    page = _render(
+        "report.html.j2",
         c=contents,
+        emg=contents.emg,
+        emg_profiles=figures.emg_profiles(contents.emg) if contents.emg else "",
         pictures=[base64.b64encode(picture).decode() for picture in contents.pictures],
         joint_angles=figures.joint_angles(contents.gait, contents.recording),
         assistance=figures.assistance(contents.recording),
@@ -57,3 +55,19 @@ def write_report(path: Path, contents: Contents) -> None:
         path.write_text(page, encoding="utf-8")
     except OSError as error:
         raise ExoError(f"{path} could not be written ({error.strerror}); free disk space") from error
+
+
+def emg_page(walk: EmgWalk, wearer: Wearer) -> str:
+    """A page of the EMG alone, for a session whose live run is still to come."""
+    return _render("emg.html.j2", wearer=wearer, emg=walk, emg_profiles=figures.emg_profiles(walk))
+
+
+def _render(template: str, **values: Any) -> str:
+    environment = Environment(
+        loader=PackageLoader("exo_bringup"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)

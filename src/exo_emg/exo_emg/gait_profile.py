@@ -13,6 +13,9 @@ from exo_emg.muscles import side_of
 FloatArray = NDArray[np.float64]
 
 POINTS = 101
+# A stride's peak jitters with the signal's own noise: of many strides, this percentile of the peaks is reached again
+# and outliers do not reach it.
+PEAK_PERCENTILE = 90.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,3 +65,24 @@ def gait_profiles(
             sd = np.std(curves, axis=0, ddof=1) if len(curves) > 1 else np.zeros(POINTS)
             found[name] = Profile(np.mean(curves, axis=0), sd, len(curves))
     return found
+
+
+def stride_peaks(
+    envelope: FloatArray,
+    time: FloatArray,
+    muscles: Sequence[str],
+    strides: Mapping[str, Sequence[tuple[float, float]]],
+) -> FloatArray:
+    """(channels,) robust peak over the strides of each channel's leg; parameters as of :func:`gait_profiles`.
+
+    A channel without strides has the same percentile of its whole recording.
+    """
+    peaks = []
+    for column, name in enumerate(muscles):
+        inside = [
+            float(np.nanmax(envelope[(time >= start) & (time <= end), column]))
+            for start, end in strides.get(side_of(name)[1] or "", ())
+            if np.any((time >= start) & (time <= end))
+        ]
+        peaks.append(np.percentile(inside or envelope[:, column], PEAK_PERCENTILE))
+    return np.array(peaks)
