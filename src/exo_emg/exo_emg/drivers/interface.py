@@ -34,7 +34,7 @@ from exo_common.errors import ExoError
 from exo_common.parameters import Parameters
 
 
-class DeviceLost(ExoError):
+class DeviceLost(ExoError):  # noqa: N818 - an event; the cure is to wait
     """The device is not there, or not any more; it is looked for again until it is back."""
 
 

@@ -1,0 +1,1 @@
+"""BITalino (r)evolution over its serial port."""

@@ -1,0 +1,178 @@
+"""A stream of Lab Streaming Layer as a driver."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+
+import numpy as np
+import pylsl
+from pylsl.util import LostError
+from pylsl.util import TimeoutError as LslTimeoutError
+
+from exo_common.clock import NS_PER_S
+from exo_common.errors import ExoError
+from exo_common.parameters import Parameters, parameter
+from exo_emg.drivers.interface import DeviceLost, Driver, Reading, Signal, Stamps
+from exo_emg.drivers.lsl.gaps import StampCounter
+from exo_emg.drivers.runs import readings
+
+# What streams declare, in lower case, and what it is in V.
+UNITS = {
+    "v": 1.0, "volt": 1.0, "volts": 1.0,
+    "mv": 1e-3, "millivolt": 1e-3, "millivolts": 1e-3,
+    "uv": 1e-6, "µv": 1e-6, "μv": 1e-6, "microvolt": 1e-6, "microvolts": 1e-6,
+    "nv": 1e-9, "nanovolt": 1e-9, "nanovolts": 1e-9,
+}  # fmt: skip
+CORRECTION_TIMEOUT_S = 3.0
+CORRECTION_EVERY_S = 1.0
+BUFFER_S = 60
+PULL_SAMPLES = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class LslConfig(Parameters):
+    """Which stream; what is empty does not matter."""
+
+    stream_name: str = parameter("", "", "name of the stream; empty: any")
+    stream_type: str = parameter("EMG", "", "type of the stream; empty: any")
+    source_id: str = parameter("", "", "source id of the stream; empty: any")
+    unit: str = parameter("", "", "unit of the samples (V, mV, uV), for streams that do not declare one")
+    resolve_timeout_s: float = parameter(2.0, "s", "how long to look for the stream", minimum=0.2, maximum=30.0)
+
+
+class LslDriver(Driver):
+    """The EMG channels of a stream, its time stamps brought to this host's clock by LSL's own time correction."""
+
+    config_type = LslConfig
+    config: LslConfig
+
+    def __init__(self, config: LslConfig) -> None:
+        super().__init__(config)
+        self._inlet: pylsl.StreamInlet | None = None
+        self._rate_hz = 0.0
+        self._columns: list[int] = []
+        self._scale = np.ones(0)
+        self._counter = StampCounter(1.0)
+        self._correction = (0.0, 0.0)
+
+    def open(self) -> Signal:
+        """Find the stream, read what it says of itself and connect."""
+        inlet = pylsl.StreamInlet(self._resolve(), max_buflen=BUFFER_S, recover=False)
+        self._inlet = inlet
+        try:
+            info = inlet.info(timeout=CORRECTION_TIMEOUT_S)
+            signal = self._understand(info)
+            inlet.open_stream(timeout=CORRECTION_TIMEOUT_S)
+            self._correct(CORRECTION_TIMEOUT_S)
+        except (LostError, LslTimeoutError) as error:
+            self.close()
+            raise self._gone(error) from None
+        except ExoError:
+            self.close()
+            raise
+        return signal
+
+    def start(self) -> None:
+        """Forget what was buffered before."""
+        assert self._inlet is not None
+        self._inlet.flush()
+        self._counter = StampCounter(self._rate_hz)
+
+    def read(self) -> list[Reading]:
+        """All that has arrived, counted by its stamps."""
+        assert self._inlet is not None
+        out: list[Reading] = []
+        try:
+            while True:
+                values, stamps = self._inlet.pull_chunk(timeout=0.0, max_samples=PULL_SAMPLES, as_numpy=True)
+                if len(stamps) == 0:
+                    break
+                out += self._reading(np.asarray(values, dtype=float), np.asarray(stamps, dtype=float))
+            if pylsl.local_clock() - self._correction[1] > CORRECTION_EVERY_S:
+                # LSL measures in the background; until there is a newer value the old one stands.
+                with contextlib.suppress(LslTimeoutError):
+                    self._correct(0.0)
+        except LostError as error:
+            # What came before the loss stands; the loss is told again at the next call.
+            if not out:
+                raise self._gone(error) from None
+        return out
+
+    def stop(self) -> None:
+        """Nothing to do: what comes from now on is forgotten at the next start."""
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._inlet is not None:
+            self._inlet.close_stream()
+            self._inlet = None
+
+    def status(self) -> dict[str, object]:
+        """The offset of the sender's clock, and whether it was set."""
+        return {"time_correction_ms": f"{1e3 * self._correction[0]:.3f}", "sender_clock_sets": self._counter.clock_sets}
+
+    def _resolve(self) -> pylsl.StreamInfo:
+        wanted = {"name": self.config.stream_name, "type": self.config.stream_type, "source_id": self.config.source_id}
+        terms = [f"{key}='{value}'" for key, value in wanted.items() if value]
+        described = " and ".join(terms) or "any property"
+        found = pylsl.resolve_bypred(" and ".join(terms) or "count(*)>=0", 1, self.config.resolve_timeout_s)
+        if not found:
+            raise DeviceLost(f"no LSL stream with {described} in sight; start its sender, check name and network")
+        if len(found) > 1:
+            names = ", ".join(f"{info.name()} ({info.source_id()})" for info in found)
+            raise ExoError(f"several LSL streams have {described}: {names}; set stream_name or source_id")
+        return found[0]
+
+    def _understand(self, info: pylsl.StreamInfo) -> Signal:
+        """Rate, labels and units of the stream's EMG channels."""
+        self._rate_hz = info.nominal_srate()
+        if self._rate_hz == pylsl.IRREGULAR_RATE:
+            raise ExoError(f"LSL stream {info.name()} has no regular rate, EMG needs one; choose another stream")
+        if info.channel_format() == pylsl.cf_string:
+            raise ExoError(f"LSL stream {info.name()} carries text, not EMG; choose another stream")
+        labels, self._columns, scales = [], [], []
+        channel = info.desc().child("channels").child("channel")
+        for k in range(info.channel_count()):
+            kind, label, unit = (channel.child_value(key).strip() for key in ("type", "label", "unit"))
+            channel = channel.next_sibling("channel")
+            if kind.upper() not in ("", "EMG", "SEMG"):
+                continue
+            labels.append(label or str(k + 1))
+            self._columns.append(k)
+            scales.append(self._volts(info.name(), labels[-1], unit))
+        if not labels:
+            raise ExoError(f"LSL stream {info.name()} has no EMG channel; choose another stream")
+        self._scale = np.array(scales)
+        return Signal(tuple(labels), self._rate_hz, Stamps.MEASURED)
+
+    def _volts(self, stream: str, label: str, declared: str) -> float:
+        unit = declared or self.config.unit
+        if unit.lower() not in UNITS:
+            cause = f"in '{unit}'" if unit else "in no unit that it tells"
+            raise ExoError(
+                f"channel {label} of LSL stream {stream} is {cause}, EMG is in V, mV or uV; "
+                f"{'correct the sender' if declared else 'set parameter unit'}"
+            )
+        return UNITS[unit.lower()]
+
+    def _reading(self, values: np.ndarray, stamps: np.ndarray) -> list[Reading]:
+        now = pylsl.local_clock()
+        # Nothing was acquired in the future: an impossible stamp is no better than the arrival.
+        acquired = min(float(stamps[-1]) + self._correction[0], now)
+        index = self._counter.count(stamps, now)
+        # LSL's clock is the host's monotonic one on most systems; the difference makes it so on all.
+        stamp_ns = time.monotonic_ns() - round((pylsl.local_clock() - acquired) * NS_PER_S)
+        return readings(index, values[:, self._columns] * self._scale, stamp_ns, self._rate_hz)
+
+    def _correct(self, timeout_s: float) -> None:
+        assert self._inlet is not None
+        self._correction = (self._inlet.time_correction(timeout=timeout_s), pylsl.local_clock())
+
+    def _gone(self, error: Exception) -> DeviceLost:
+        named = self.config.stream_name or self.config.source_id or self.config.stream_type
+        return DeviceLost(f"the LSL stream '{named}' is gone ({type(error).__name__}); start its sender again")
+
+
+DRIVER = LslDriver

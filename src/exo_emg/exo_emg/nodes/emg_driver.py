@@ -1,0 +1,265 @@
+"""A device to /emg/raw: lifecycle node around whichever driver its parameter names."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.subscription import Subscription
+from rclpy.timer import Timer
+
+from exo_common.clock import NS_PER_S, to_stamp
+from exo_common.diagnostics import Diagnostics
+from exo_common.errors import ExoError
+from exo_common.node import run
+from exo_common.parameters import Parameters, declare, parameter
+from exo_common.qos import EVERY_SAMPLE, PUBLISH
+from exo_emg.acquisition import BACK_OFF_MAX_S, Acquisition
+from exo_emg.chunks import Chunk, Layout
+from exo_emg.drivers.interface import DeviceLost, TopicDriver, find, names
+from exo_emg.processing import BAND_HIGH_HZ, signal_band
+from exo_interfaces.msg import EmgFrame
+
+# How often the device is asked. Half of this is added to the age of a frame on average.
+POLL_S = 0.003
+FRAME_ID = "emg"
+SUCCESS, FAILURE, ERROR = (
+    TransitionCallbackReturn.SUCCESS,
+    TransitionCallbackReturn.FAILURE,
+    TransitionCallbackReturn.ERROR,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class EmgDriverConfig(Parameters):
+    """Parameters of the node; those of the driver come on top."""
+
+    driver: str = parameter("virtual", "", "which device: a folder of exo_emg/drivers", choices=names())
+    autostart: bool = parameter(True, "", "configure and activate by itself, and wait for a device that is not there")
+    muscles: list[str] = parameter(
+        [],
+        "",
+        "muscle of each channel in the device's order ('-': unused), or 'label=muscle' entries; "
+        "empty if the device's own labels name muscles",
+    )
+
+
+def _told(transition: Callable[[Any, LifecycleState], TransitionCallbackReturn]) -> Any:
+    """A transition whose defects are logged: rclpy turns an exception into ERROR without a word."""
+
+    @functools.wraps(transition)
+    def wrapped(self: EmgDriver, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(self, state)
+        except Exception:
+            self.get_logger().error(traceback.format_exc())
+            return ERROR
+
+    return wrapped
+
+
+class EmgDriver(LifecycleNode):
+    """configure opens the device, activate lets samples flow, deactivate stops them, cleanup lets go of the device.
+
+    A device that goes away while active is waited for; the node stays active, says so in its diagnostics, and
+    counts what was lost. What cannot be mended by waiting (the device came back as another one) raises the
+    lifecycle's error transition, which lets go of the device and ends unconfigured; with autostart the node ends.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("emg_driver")
+        self._config = declare(self, EmgDriverConfig)
+        self._driver_type = find(self._config.driver)
+        self._driver_config = declare(self, self._driver_type.config_type)
+        self._publisher = self.create_lifecycle_publisher(EmgFrame, "/emg/raw", PUBLISH)
+        self._acquisition: Acquisition | None = None
+        self._layout: Layout | None = None
+        self._subscription: Subscription | None = None
+        self._timer: Timer | None = None
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._fault: ExoError | None = None
+        self._hopeless = False
+        self._sent = 0
+        self._lost_told = 0
+        self._latency_ms: deque[float] = deque(maxlen=2000)
+        self._diagnostics = Diagnostics(self)
+        self.create_timer(1.0, self._report, clock=self._steady)
+        if self._config.autostart:
+            self._begin = self.create_timer(0.0, self._autostart, clock=self._steady)
+
+    @_told
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Open the device; FAILURE (and unconfigured) if it is not there or cannot be used so."""
+        try:
+            driver = self._driver_type(self._driver_config)
+            if isinstance(driver, TopicDriver):
+                self._listen(driver)
+            self._acquisition = Acquisition(driver, self._config.muscles)
+            self._layout = self._acquisition.connect()
+        except ExoError as error:
+            self._fault, self._hopeless = error, not isinstance(error, DeviceLost)
+            self.get_logger().error(str(error))
+            self._release()
+            return FAILURE
+        self._fault = None
+        rate = self._layout.rate_hz
+        if signal_band(rate)[1] < BAND_HIGH_HZ:
+            self.get_logger().warning(
+                f"{rate:g} Hz carries EMG up to {signal_band(rate)[1]:g} Hz only, its band ends at {BAND_HIGH_HZ:g} Hz"
+            )
+        return super().on_configure(state)
+
+    @_told
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let samples flow, counted from 0."""
+        assert self._acquisition is not None
+        try:
+            self._acquisition.reopen()
+        except ExoError as error:
+            self.get_logger().error(str(error))
+            return FAILURE
+        self._sent = self._lost_told = 0
+        self._acquisition.start()
+        result = super().on_activate(state)
+        self._timer = self.create_timer(POLL_S, self._poll, clock=self._steady)
+        return result
+
+    @_told
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop, and send the last samples; ERROR if the device failed for good."""
+        self._halt()
+        return super().on_deactivate(state) if self._fault is None else ERROR
+
+    @_told
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of the device."""
+        self._release()
+        return super().on_cleanup(state)
+
+    @_told
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and let go of the device, whatever the state."""
+        self._halt()
+        self._release()
+        return super().on_shutdown(state)
+
+    @_told
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of the device and be unconfigured again."""
+        if self._timer is not None:
+            self.destroy_timer(self._timer)
+            self._timer = None
+        self._release()
+        super().on_deactivate(state)
+        return SUCCESS
+
+    def on_stop(self) -> None:
+        """The process ends."""
+        self.trigger_shutdown()
+
+    def _autostart(self) -> None:
+        """Configure and activate; again later while the device is not there."""
+        self.destroy_timer(self._begin)
+        if self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS:
+            return
+        if self._hopeless and self._fault is not None:
+            raise self._fault
+        self._begin = self.create_timer(BACK_OFF_MAX_S, self._autostart, clock=self._steady)
+
+    def _listen(self, driver: TopicDriver) -> None:
+        def receive(message: Any) -> None:
+            driver.receive(message)
+            if self._timer is not None:
+                self._poll()
+
+        self._subscription = self.create_subscription(driver.message_type(), driver.topic, receive, EVERY_SAMPLE)
+
+    def _poll(self) -> None:
+        assert self._acquisition is not None
+        try:
+            chunks = self._acquisition.poll()
+        except ExoError as error:
+            self._fail(error)
+            return
+        self._send(chunks)
+        if self._acquisition.ended:
+            self.get_logger().info("the recording has been played to its end")
+            self.trigger_deactivate()
+
+    def _fail(self, error: ExoError) -> None:
+        """What waiting cannot mend."""
+        self._fault = error
+        self.get_logger().error(str(error))
+        self.trigger_deactivate()
+        if self._config.autostart:
+            raise error
+
+    def _halt(self) -> None:
+        """Stop polling, and the device; send what it still had."""
+        if self._timer is None or self._acquisition is None:
+            return
+        self.destroy_timer(self._timer)
+        self._timer = None
+        self._send(self._acquisition.stop())
+
+    def _release(self) -> None:
+        if self._acquisition is not None:
+            self._acquisition.close()
+            self._acquisition = None
+        if self._subscription is not None:
+            self.destroy_subscription(self._subscription)
+            self._subscription = None
+
+    def _send(self, chunks: list[Chunk]) -> None:
+        assert self._layout is not None
+        for chunk in chunks:
+            frame = EmgFrame(first_sample=chunk.first_sample, sampling_rate_hz=self._layout.rate_hz)
+            frame.header.stamp = to_stamp(chunk.stamp_ns)
+            frame.header.frame_id = FRAME_ID
+            frame.lost_samples = chunk.first_sample - self._sent
+            frame.muscles = list(self._layout.muscles)
+            frame.samples = chunk.samples.astype(np.float32).ravel()
+            self._publisher.publish(frame)
+            self._sent += len(chunk.samples)
+            age_ns = self.get_clock().now().nanoseconds - chunk.last_stamp_ns(self._layout.rate_hz)
+            self._latency_ms.append(1e3 * age_ns / NS_PER_S)
+
+    def _report(self) -> None:
+        diagnostics, acquisition = self._diagnostics, self._acquisition
+        diagnostics.level, diagnostics.message = DiagnosticStatus.OK, "running"
+        if self._fault is not None:
+            diagnostics.level, diagnostics.message = DiagnosticStatus.ERROR, str(self._fault)
+        elif self._timer is None or acquisition is None:
+            diagnostics.message = "inactive" if acquisition is not None else "unconfigured"
+        if self._timer is None or acquisition is None:
+            return
+        status = acquisition.status()
+        if self._latency_ms:
+            status["latency_p95_ms"] = f"{np.percentile(self._latency_ms, 95):.2f}"
+            self._latency_ms.clear()
+        diagnostics.values = status
+        lost = acquisition.framer.lost
+        if acquisition.away:
+            diagnostics.level, diagnostics.message = DiagnosticStatus.ERROR, acquisition.away
+        elif lost > self._lost_told:
+            diagnostics.level = DiagnosticStatus.WARN
+            diagnostics.message = f"{lost - self._lost_told} samples lost in the last second"
+        self._lost_told = lost
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(run(EmgDriver))
+
+
+if __name__ == "__main__":
+    main()
