@@ -114,7 +114,9 @@ def whitening_sos(sampling_rate_hz: float, config: ChainConfig) -> NDArray[np.fl
     frequency, flattened = sosfreqz(sos, fs=sampling_rate_hz)
     _, passed = sosfreqz(band_sos(sampling_rate_hz, config), fs=sampling_rate_hz)
     low, high = USUAL_SPECTRUM_HZ
-    power = np.abs(passed) ** 2 * frequency**2 / ((frequency**2 + low**2) * (frequency**2 + high**2) ** 2)
+    # The spectrum as a digital filter of this rate makes it, which nears zero at Nyquist as anti-aliased EMG does.
+    warped = sampling_rate_hz / np.pi * np.tan(np.pi * frequency / sampling_rate_hz)
+    power = np.abs(passed) ** 2 * warped**2 / ((warped**2 + low**2) * (warped**2 + high**2) ** 2)
     sos[0, :3] *= math.sqrt(np.sum(power) / np.sum(power * np.abs(flattened) ** 2))
     return sos
 
