@@ -21,8 +21,8 @@ from exo_common.errors import ExoError
 from exo_emg.muscles import known
 from exo_emg.recording_format import PERCENT_UNITS, Contents, FileOptions, FloatArray
 
-# Rows read at a time: some seconds of signal, a few MB.
-BLOCK_ROWS = 20000
+# Rows read at a time: seconds of signal, and no more than some 10 ms of work when they are played.
+BLOCK_ROWS = 5000
 # The names stand within so many lines, or the file is no table.
 HEAD_LINES = 60
 # Rates outside are those of a time column in another unit.

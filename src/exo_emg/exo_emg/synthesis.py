@@ -162,7 +162,7 @@ def median_frequency_hz(sos: FloatArray, sampling_rate_hz: float) -> float:
 
 
 def crosstalk(muscles: Sequence[str], share: float) -> FloatArray:
-    """(channels, channels) what each electrode (row) sees of each muscle (column): all of its own, `share` of neighbours.
+    """(channels, channels) what each electrode (row) sees of each muscle (column): its own, and `share` of neighbours.
 
     Muscles are neighbours within a leg when their groups are (:data:`NEIGHBOURS`) or are the same.
     """

@@ -1,0 +1,1 @@
+"""The virtual wearer's muscles as a driver."""
