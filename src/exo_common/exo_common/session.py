@@ -240,6 +240,17 @@ def load(folder: Path) -> Session:
     return session
 
 
+def load_wearer(folder: Path) -> Wearer:
+    """The wearer of a session whose recording may still be to come.
+
+    Raises
+    ------
+    ExoError : naming the file, the key and the cure.
+    """
+    path = folder / FILE
+    return _wearer(path, _read(path).get("wearer"))
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from exo_common.errors import ExoError
-from exo_common.session import Camera, EmgSync, MarkerFiles, Source, load
+from exo_common.session import Camera, EmgSync, MarkerFiles, Source, load, load_wearer
 
 GOOD = """
 wearer: {id: w01, height: 1.72, mass: 68.0, sex: female}
@@ -61,6 +61,11 @@ def test_a_bad_session_is_one_sentence(folder: Path, old: str, new: str, cause: 
 def test_a_folder_without_a_session_says_so(tmp_path: Path) -> None:
     with pytest.raises(ExoError, match=r"session\.yaml is missing"):
         load(tmp_path)
+
+
+def test_the_wearer_is_known_before_the_walk_is_recorded(tmp_path: Path) -> None:
+    (tmp_path / "session.yaml").write_text("wearer: {id: w01, height: 1.72, mass: 68.0}\n")
+    assert load_wearer(tmp_path).id == "w01"
 
 
 WEARER = "wearer: {id: w01, height: 1.72, mass: 68.0}\n"
