@@ -20,8 +20,10 @@ WINDOWS_LEAST = 6
 FORGET = 0.1
 
 
-def line_power(power: NDArray[np.float64], mains_hz: float, high_hz: float) -> NDArray[np.float64]:
-    """Power of the mains and its harmonics above what their neighbours let expect.
+def without_lines(power: NDArray[np.float64], high_hz: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A spectrum with the mains and its harmonics taken down to their neighbours, and the power that was taken.
+
+    Only lines that stand out count; of 50 and 60 Hz the one with more power on all channels is meant.
 
     Parameters
     ----------
@@ -30,13 +32,26 @@ def line_power(power: NDArray[np.float64], mains_hz: float, high_hz: float) -> N
 
     Returns
     -------
-    (channels,) V^2.
+    (bins, channels) V^2 and (channels,) V^2.
     """
-    total = np.zeros(power.shape[1])
-    for line in np.arange(mains_hz, min(high_hz, len(power) - 1 - NEIGHBOUR_HZ[1]) + 0.5, mains_hz):
-        own, around = _line_and_neighbours(power, line)
-        total += np.maximum(0.0, own.sum(axis=0) - len(own) * np.median(around, axis=0) / MEDIAN_OF_POWER)
-    return total
+    cleaned = {mains_hz: _without(power, mains_hz, high_hz) for mains_hz in MAINS_HZ}
+    return max(cleaned.values(), key=lambda each: float(each[1].sum()))
+
+
+def _without(
+    power: NDArray[np.float64], mains_hz: float, high_hz: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    clean, taken = power.copy(), np.zeros(power.shape[1])
+    last = min(high_hz, len(power) - 1 - NEIGHBOUR_HZ[1])
+    for line in np.arange(mains_hz, last + 0.5, mains_hz):
+        own, around = _line_and_neighbours(clean, line)
+        floor = np.median(around, axis=0) / MEDIAN_OF_POWER
+        above = own - floor
+        stands_out = own.mean(axis=0) > LINE_FACTOR * floor
+        taken += np.where(stands_out, np.maximum(above, 0.0).sum(axis=0), 0.0)
+        # `own` is a view: this writes into the copy.
+        own[:, stands_out] = np.minimum(own, floor)[:, stands_out]
+    return clean, taken
 
 
 def _line_and_neighbours(power: NDArray[np.float64], line_hz: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

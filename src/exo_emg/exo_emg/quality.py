@@ -12,7 +12,7 @@ that full effort reads: 5 uV of hum harm a channel that reads 20 uV at best, and
 | flat | no signal at all, not even noise |
 | loose | the signature of a lifting electrode: slow wander and mains rise, the fast part of the signal is gone |
 | mains | hum as large as the muscle |
-| artefact | the electrode moves: slow power far above the muscle's |
+| artefact | electrode or cable moves: slow power far above the muscle's, or none of the fast power that muscle has |
 | noisy | activity cannot be told from the noise floor |
 | crosstalk | shares more than half of its power with a stronger channel |
 | settling | just started, or after lost samples |
@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import rfft
 
-from exo_emg.mains import MAINS_HZ, line_power
+from exo_emg.mains import MAINS_HZ, without_lines
 
 # Hard faults are judged over this window, and a channel stays invalid until a fault has left it.
 WINDOW_S = 0.5
@@ -50,10 +50,15 @@ CODE = {reason: code for code, reason in enumerate(REASONS)}
 WANDER_HZ = (1.0, 15.0)
 MOVEMENT_HZ = (1.0, 35.0)
 MUSCLE_HZ = (35.0, 450.0)
-FAST_HZ = (100.0, 450.0)
+BAND_HZ = (20.0, 450.0)
+FAST_HZ = (150.0, 450.0)
 
+# Of the usual spectrum of surface EMG (see processing.USUAL_SPECTRUM_HZ) 24 % of the power lies in the fast band, 5 % at
+# half the conduction velocity. With less than 1 % something swings, however much of it lies above 20 Hz.
+FAST_SHARE_LEAST = 0.01
+ACTIVE_OF_REFERENCE = 0.3
 # Thresholds as fractions of the reference (the envelope at full effort), or between parts of one signal.
-MAINS_OF_REFERENCE = 0.3
+MAINS_OF_REFERENCE, MAINS_SHARE = 0.3, 0.5
 # Movement power must exceed the muscle's by this factor in amplitude and matter against full effort.
 MOVEMENT_OF_MUSCLE, MOVEMENT_OF_REFERENCE = 2.0, 0.5
 LOOSE_WANDER_OF_REFERENCE, LOOSE_MAINS_OF_REFERENCE, LOOSE_FAST_OF_DISTURBANCE = 0.3, 0.1, 0.3
@@ -76,6 +81,7 @@ class Spectrum:
     wander_v: NDArray[np.float64]
     movement_v: NDArray[np.float64]
     muscle_v: NDArray[np.float64]
+    band_v: NDArray[np.float64]
     fast_v: NDArray[np.float64]
     mains_v: NDArray[np.float64]
     mains_ratio: NDArray[np.float64]
@@ -83,16 +89,17 @@ class Spectrum:
     def codes(self, reference_v: NDArray[np.float64]) -> NDArray[np.int64]:
         """(channels,) index into :data:`REASONS`, judged against (channels,) reference in V."""
         codes = np.zeros(len(reference_v), dtype=np.int64)
-        mains = self.mains_v > MAINS_OF_REFERENCE * reference_v
-        artefact = (self.movement_v > MOVEMENT_OF_MUSCLE * self.muscle_v) & (
+        mains = (self.mains_v > MAINS_OF_REFERENCE * reference_v) & (self.mains_ratio > MAINS_SHARE)
+        swings = (self.movement_v > MOVEMENT_OF_MUSCLE * self.muscle_v) & (
             self.movement_v > MOVEMENT_OF_REFERENCE * reference_v
         )
+        slow = (self.fast_v**2 < FAST_SHARE_LEAST * self.band_v**2) & (self.band_v > ACTIVE_OF_REFERENCE * reference_v)
         loose = (
             (self.wander_v > LOOSE_WANDER_OF_REFERENCE * reference_v)
             & (self.mains_v > LOOSE_MAINS_OF_REFERENCE * reference_v)
             & (self.fast_v < LOOSE_FAST_OF_DISTURBANCE * np.hypot(self.wander_v, self.mains_v))
         )
-        for reason, fault in (("artefact", artefact), ("mains", mains), ("loose", loose)):
+        for reason, fault in (("artefact", swings | slow), ("mains", mains), ("loose", loose)):
             codes[fault] = CODE[reason]
         return codes
 
@@ -113,23 +120,15 @@ def transform(window: NDArray[np.float64]) -> NDArray[np.complex128]:
 def spectrum_of(power: NDArray[np.float64]) -> Spectrum:
     """The figures of one window from its (bins, channels) power, V^2 per bin of 1 Hz."""
 
-    def band(edges: tuple[float, float]) -> NDArray[np.float64]:
-        low, high = (round(edge) for edge in edges)
-        return power[low : high + 1].sum(axis=0)
+    clean, lines = without_lines(power, BAND_HZ[1])
 
-    high = MUSCLE_HZ[1]
-    lines = np.max([line_power(power, mains_hz, high) for mains_hz in MAINS_HZ], axis=0)
-    muscle, fast = band(MUSCLE_HZ), band(FAST_HZ)
-    total = np.maximum(band((20.0, high)), np.finfo(float).tiny)
-    return Spectrum(
-        np.sqrt(band(WANDER_HZ)),
-        np.sqrt(band(MOVEMENT_HZ)),
-        np.sqrt(np.maximum(muscle - lines, 0.0)),
-        # Part of the lines lies below the fast band; taking off all of them would call hum a lifted electrode.
-        np.sqrt(np.maximum(fast - np.minimum(lines, fast), 0.0)),
-        np.sqrt(lines),
-        np.minimum(lines / total, 1.0),
-    )
+    def rms(edges: tuple[float, float]) -> NDArray[np.float64]:
+        low, high = (round(edge) for edge in edges)
+        return np.sqrt(clean[low : high + 1].sum(axis=0))
+
+    band = rms(BAND_HZ)
+    share = lines / np.maximum(band**2 + lines, np.finfo(float).tiny)
+    return Spectrum(rms(WANDER_HZ), rms(MOVEMENT_HZ), rms(MUSCLE_HZ), band, rms(FAST_HZ), np.sqrt(lines), share)
 
 
 def crosstalk(spectrum: NDArray[np.complex128], sampling_rate_hz: float) -> NDArray[np.float64]:
