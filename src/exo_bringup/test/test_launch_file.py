@@ -156,12 +156,22 @@ def test_the_systems_own_files_are_understood(tmp_path: Path) -> None:
         ("/", "recorder"),
         ("/", "virtual_device"),
         ("/", "supervisor"),
+        ("/", "emg_driver"),
         ("/", "emg_processor"),
         ("/", "estimator"),
         ("/", "policy"),
         ("/", "robot_state_publisher"),
         ("/twin", "robot_state_publisher"),
     ]
+    started = {node.name: node.command for node in live.nodes}
+    assert {'driver:="virtual"', "wait_for_subscribers:=2"} <= set(started["emg_driver"])
+    assert "wait_for_watchers:=2" in started["virtual_device"]
+    worn = read(folder / "exo.launch.xml", {**values, "emg": "lsl"})
+    started = {node.name: node.command for node in worn.nodes}
+    assert {'driver:="lsl"', "wait_for_subscribers:=1"} <= set(started["emg_driver"])
+    assert "wait_for_watchers:=0" in started["virtual_device"]
+    without = read(folder / "exo.launch.xml", {**values, "emg": "none"})
+    assert "emg_driver" not in {node.name for node in without.nodes}
     assert [node.name for node in read(folder / "view.launch.xml").nodes] == ["robot_state_publisher"]
     replayed = read(folder / "replay.launch.xml", {"bag": "b", "twin": "t", "rate": "2"})
     assert [node.name for node in replayed.nodes] == ["estimator", "supervisor", "player"]

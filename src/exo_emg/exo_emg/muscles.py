@@ -58,6 +58,8 @@ MUSCLES: dict[str, tuple[str | None, str]] = {
     "multifidus": (None, "mf"),
 }
 GROUPS = ("GLU", "HFL", "HAM", "RF", "VAS", "BFSH", "GAS", "SOL", "TA")
+# The channels of the virtual wearer: the groups of both legs, left first, as in every message of the twin.
+GROUP_CHANNELS = tuple(f"{group}_{side}" for side in ("l", "r") for group in GROUPS)
 # Words that name a group and none of its muscles.
 COLLECTIVE = {
     "GLU": "gluteus, glut, glu",

@@ -1,4 +1,4 @@
-"""The virtual device and the EMG processor over real DDS, each in its own process."""
+"""The virtual device, its EMG driver and the EMG processor over real DDS, each in its own process."""
 
 from __future__ import annotations
 
@@ -119,8 +119,11 @@ def test_every_topic_at_its_rate_with_monotone_stamps(twin: Path) -> None:
     domain = 92
     with (
         listening(domain) as listener,
-        process("exo_emg.nodes.emg_processor", domain) as processor,
-        process("exo_twin.nodes.virtual_device", domain, twin=twin, wait_for_subscribers=1) as device,
+        process("exo_emg.nodes.emg_processor", domain, wait_for_subscribers=1) as processor,
+        process("exo_emg.nodes.emg_driver", domain, driver="virtual", wait_for_subscribers=2) as driver,
+        process(
+            "exo_twin.nodes.virtual_device", domain, twin=twin, wait_for_subscribers=1, wait_for_watchers=2
+        ) as device,
     ):
         assert listener.until(lambda: all(len(messages) >= 300 for messages in listener.heard.values()))
         for topic, messages in listener.heard.items():
@@ -130,15 +133,21 @@ def test_every_topic_at_its_rate_with_monotone_stamps(twin: Path) -> None:
         joints = listener.heard["/joint_states"]
         assert joints[0].name == list(HIPS)
         frames = listener.heard["/emg/raw"]
-        assert [f.first_sample for f in frames[:100]] == [frames[0].first_sample + 10 * k for k in range(100)]
+        assert [f.first_sample for f in frames[:100]] == [10 * k for k in range(100)]
         assert len(frames[0].muscles) == 18 and len(frames[0].samples) == 180
         envelopes = {to_ns(m.header.stamp) for m in listener.heard["/emg/envelope"]}
         assert len(envelopes & {to_ns(m.header.stamp) for m in joints}) > 200, "envelope and joints share stamps"
+        newest = {to_ns(f.header.stamp) + 9_000_000 for f in frames[:100]}
+        assert newest <= {to_ns(m.header.stamp) for m in listener.heard["/virtual/wearer"]}, "EMG of unknown states"
         wearer = listener.heard["/virtual/wearer"][-1]
-        assert len(wearer.position) == 6 and len(wearer.activation) == 18 and wearer.stride_time > 0
-        for node in (device, processor):
+        assert (
+            len(wearer.position) == 6
+            and len(wearer.activation) == len(wearer.excitation) == 18
+            and wearer.stride_time > 0
+        )
+        for node in (device, driver, processor):
             node.send_signal(signal.SIGINT)
-        assert [node.wait(timeout=5.0) for node in (device, processor)] == [0, 0]
+        assert [node.wait(timeout=5.0) for node in (device, driver, processor)] == [0, 0, 0]
 
 
 def test_lifting_a_thigh_is_seen_on_its_side_with_its_sign(twin: Path) -> None:
@@ -185,7 +194,7 @@ def test_without_a_twin_it_says_so_and_leaves(tmp_path: Path) -> None:
 
 def test_live_nodes_load_neither_opensim_nor_torch() -> None:
     code = (
-        "import sys, exo_twin.nodes.virtual_device, exo_emg.nodes.emg_processor;"
+        "import sys, exo_twin.nodes.virtual_device, exo_emg.nodes.emg_driver, exo_emg.nodes.emg_processor;"
         "sys.exit(bool({'opensim', 'torch'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -1,13 +1,14 @@
 """The virtual device: the twin wearing the exo, seen through the exo's own sensors.
 
 No ROS here. `VirtualDevice.run` advances the physics by one publication period
-and returns what a real device would know (encoders, IMUs, EMG, its own torque)
-and, apart from it, the truth that only a simulation knows. Commands go through
+and returns what a real device would know (encoders, IMUs, its own torque)
+and, apart from it, the truth that only a simulation knows (its EMG driver makes
+the wearer's EMG of the excitation in it). Commands go through
 the same guard, envelope and age check as on hardware, inside the 1 kHz loop.
 
 Sample time: a publication's last physics step is a control tick; encoders,
-IMUs, truth and the newest EMG sample all belong to the beginning of that step,
-and the torque to the millisecond that begins there.
+IMUs and truth all belong to the beginning of that step, and the torque to the
+millisecond that begins there.
 
 A period is simulated when it is over. So that no command acts before it was
 there, each waits for the physics step of its arrival and is judged at that time.
@@ -25,12 +26,10 @@ from numpy.typing import NDArray
 
 from exo_common.clock import NS_PER_S
 from exo_common.parameters import Parameters, parameter
-from exo_emg.synthesis import EmgSynthesizer, SynthesisConfig
 from exo_safety.command_guard import Command, CommandGuard
 from exo_twin.forward.reference import MOTIONS, make
 from exo_twin.forward.tracking import TICK_STEPS, TrackingTwin, TwinSample
 from exo_twin.forward.walker import IMU_SITES, PHYSICS_DT_S, Walker
-from exo_twin.planar_muscles import MUSCLES
 from exo_twin.twin import Twin
 
 FloatArray = NDArray[np.float64]
@@ -69,8 +68,6 @@ class DeviceConfig(Parameters):
     accelerometer_noise_m_s2: float = parameter(
         0.05, "m/s^2", "standard deviation of the accelerometers", minimum=0.0, maximum=5.0
     )
-    emg_gain_v: float = parameter(5e-4, "V", "RMS of the EMG at full excitation", minimum=1e-6, maximum=5e-3)
-    emg_noise_v: float = parameter(5e-6, "V", "RMS of the EMG's electrode noise", minimum=0.0, maximum=1e-3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,14 +85,13 @@ class DeviceSample:
 
     Attributes
     ----------
-    stamp_ns : acquisition time of everything but the earlier EMG samples.
+    stamp_ns : acquisition time of everything.
     position, velocity : (2,) hips, left, right, as the encoders see them; rad, rad/s.
     torque_nm : (2,) on the wearer from `stamp_ns` on, for one physics step: what the guard made of
         this very position and velocity, behind the actuators' lag and limits; the accelerometers
         and `truth` are under it. torque_measured_nm : (2,) the same, as the torque sensors see it.
     temperature_c : (2,) motors.
     imus : reading per site of `IMU_SITES`.
-    emg_v : (10, 18) V, the newest sample last; emg_first : index of its first sample.
     truth : the twin's state, known to a simulation only.
     arm_session, command_sequence, command_age_s, refused, fault : of the guard.
     """
@@ -107,8 +103,6 @@ class DeviceSample:
     torque_nm: FloatArray
     temperature_c: FloatArray
     imus: dict[str, ImuReading]
-    emg_v: FloatArray
-    emg_first: int
     truth: TwinSample
     arm_session: int
     command_sequence: int
@@ -136,10 +130,6 @@ class VirtualDevice:
         self.writers = 1
         self._inbox: deque[tuple[int, Command]] = deque(maxlen=INBOX)
         self._noise = np.random.default_rng((config.seed, 1))
-        emg = SynthesisConfig(sampling_rate_hz=1.0 / PHYSICS_DT_S, gain_v=config.emg_gain_v, noise_v=config.emg_noise_v)
-        self._emg = EmgSynthesizer(len(MUSCLES), config.seed, emg)
-        self._excitation = np.zeros((PERIOD_STEPS, len(MUSCLES)))
-        self._emg_next = 0
         self._applied = [0.0, 0.0]
         self._lag = 1.0 - math.exp(-2.0 * math.pi * config.torque_bandwidth_hz * PHYSICS_DT_S)
         self._temperature = np.full(2, AMBIENT_C)
@@ -159,10 +149,6 @@ class VirtualDevice:
         """A command arrived at `arrival_ns`, on the clock of the stamps; the guard judges it in that physics step."""
         self._inbox.append((arrival_ns, command))
 
-    def skip(self, samples: int) -> None:
-        """Account for EMG samples that were never taken because the host stalled."""
-        self._emg_next += samples
-
     def run(self, stamp_ns: int, late_ns: int = 0) -> DeviceSample:
         """Advance by one period (10 ms).
 
@@ -176,9 +162,7 @@ class VirtualDevice:
         first = stamp_ns - (PERIOD_STEPS - 1) * STEP_NS
         for i in range(PERIOD_STEPS):
             self._step(first + i * STEP_NS + late_ns)
-            self._excitation[i] = self._twin.sample.excitation
         self._heat()
-        emg_first, self._emg_next = self._emg_next, self._emg_next + PERIOD_STEPS
         now = stamp_ns + late_ns
         guard, torque = self._guard, self._twin.sample.exo_nm
         return DeviceSample(
@@ -189,8 +173,6 @@ class VirtualDevice:
             torque_nm=torque,
             temperature_c=self._temperature.copy(),
             imus={name: self._imu(name) for name in self._imus},
-            emg_v=self._emg.frame(self._excitation),
-            emg_first=emg_first,
             truth=self._twin.sample,
             arm_session=guard.session,
             command_sequence=guard.sequence,

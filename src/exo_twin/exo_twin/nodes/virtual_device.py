@@ -28,13 +28,11 @@ from exo_common.frames import HIPS, LEG_COORDINATES
 from exo_common.node import run
 from exo_common.parameters import declare, parameter
 from exo_common.qos import CONTROL, PUBLISH
-from exo_interfaces.msg import DeviceState, EmgFrame, HipCommand, TwinState
+from exo_interfaces.msg import DeviceState, HipCommand, TwinState
 from exo_safety.command_guard import Command
 from exo_twin.forward.pacing import Pacer
 from exo_twin.forward.virtual_device import (
     PERIOD_NS,
-    PERIOD_STEPS,
-    STEP_NS,
     DeviceConfig,
     DeviceSample,
     ImuReading,
@@ -44,13 +42,13 @@ from exo_twin.planar_muscles import MUSCLES
 from exo_twin.twin import Twin
 
 COMMAND_TOPIC = "/hip_effort_controller/commands"
+JOINT_TOPIC, WEARER_TOPIC = "/joint_states", "/virtual/wearer"
 GRAPH_PERIOD_S = 0.1
 SUBSCRIBERS_WAIT_S = 10.0
 # A stall of this length is let go: by then the guard has long ramped the torque to zero.
 GIVE_UP_NS = 10 * PERIOD_NS
 # The executor thread must get the interpreter within a fraction of a period.
 SWITCH_INTERVAL_S = 0.001
-EMG_RATE_HZ = 1e9 / STEP_NS
 FRAMES = {"imu_pelvis": "pelvis", "imu_thigh_l": "thigh_l", "imu_thigh_r": "thigh_r"}
 
 
@@ -61,6 +59,9 @@ class NodeConfig(DeviceConfig):
     twin: str = parameter("", "", "folder of the wearer's twin")
     wait_for_subscribers: int = parameter(
         0, "", "subscribers of /joint_states to wait for before power-on, at most 10 s", minimum=0, maximum=20
+    )
+    wait_for_watchers: int = parameter(
+        0, "", "subscribers of /virtual/wearer to wait for before power-on, at most 10 s", minimum=0, maximum=20
     )
 
 
@@ -76,11 +77,10 @@ class VirtualDeviceNode(Node):
         twin = Twin.load(Path(self._config.twin).expanduser())
         self._device = VirtualDevice(twin, self._config)
         self._stride_time = twin.gait.stride_time
-        self._joints = self.create_publisher(JointState, "/joint_states", PUBLISH)
+        self._joints = self.create_publisher(JointState, JOINT_TOPIC, PUBLISH)
         self._imus = {name: self.create_publisher(Imu, f"/imu/{frame}", PUBLISH) for name, frame in FRAMES.items()}
-        self._emg = self.create_publisher(EmgFrame, "/emg/raw", PUBLISH)
         self._state = self.create_publisher(DeviceState, "/device/state", PUBLISH)
-        self._wearer = self.create_publisher(TwinState, "/virtual/wearer", PUBLISH)
+        self._wearer = self.create_publisher(TwinState, WEARER_TOPIC, PUBLISH)
         self.create_subscription(HipCommand, COMMAND_TOPIC, self._on_command, CONTROL)
         self._diagnostics = Diagnostics(self)
         self._diagnostics.values["scheduling"] = scheduling
@@ -126,13 +126,18 @@ class VirtualDeviceNode(Node):
         self._device.writers = max(1, self.count_publishers(COMMAND_TOPIC))
         if self._pacer is not None:
             return
-        listening = self.count_subscribers("/joint_states")
-        if listening < self._config.wait_for_subscribers:
+        for topic, wanted in (
+            (JOINT_TOPIC, self._config.wait_for_subscribers),
+            (WEARER_TOPIC, self._config.wait_for_watchers),
+        ):
+            listening = self.count_subscribers(topic)
+            if listening >= wanted:
+                continue
             if time.monotonic() - self._created < SUBSCRIBERS_WAIT_S:
                 return
             self.get_logger().warning(
-                f"only {listening} of {self._config.wait_for_subscribers} subscribers on /joint_states after "
-                f"{SUBSCRIBERS_WAIT_S:.0f} s; powering on anyway"
+                f"only {listening} of {wanted} subscribers on {topic} after {SUBSCRIBERS_WAIT_S:.0f} s; "
+                "powering on anyway"
             )
         self._origin_ns = self.get_clock().now().nanoseconds
         self._pacer = Pacer(PERIOD_NS, GIVE_UP_NS)
@@ -144,20 +149,18 @@ class VirtualDeviceNode(Node):
         assert pacer is not None
         try:
             while not self._stop.is_set():
-                skipped = pacer.skipped
                 due_ns, late_ns = pacer.wait()
-                self._device.skip((pacer.skipped - skipped) * PERIOD_STEPS)
                 start = time.monotonic_ns()
                 sample = self._device.run(self._origin_ns + due_ns, late_ns)
                 ran = time.monotonic_ns()
                 self._slow_periods += int(ran - start > PERIOD_NS)
-                self._publish(sample, pacer.skipped * PERIOD_STEPS)
+                self._publish(sample)
                 self._busy_ns += time.monotonic_ns() - start
         except Exception as error:
             if not self._stop.is_set():
                 self._failure = error
 
-    def _publish(self, sample: DeviceSample, lost_emg: int) -> None:
+    def _publish(self, sample: DeviceSample) -> None:
         stamp = to_stamp(sample.stamp_ns)
         joints = JointState(
             name=list(HIPS),
@@ -185,16 +188,6 @@ class VirtualDeviceNode(Node):
         for name, reading in sample.imus.items():
             self._imus[name].publish(imu_message(FRAMES[name], reading, stamp))
 
-        emg = EmgFrame(
-            first_sample=sample.emg_first,
-            sampling_rate_hz=EMG_RATE_HZ,
-            lost_samples=lost_emg,
-            muscles=list(MUSCLES),
-            samples=sample.emg_v.astype("float32").ravel(),
-        )
-        emg.header.stamp = to_stamp(sample.stamp_ns - (PERIOD_STEPS - 1) * STEP_NS)
-        self._emg.publish(emg)
-
         truth, legs = sample.truth, self._device.walker.legs
         wearer = TwinState(
             sequence=self._sequence,
@@ -205,6 +198,7 @@ class VirtualDeviceNode(Node):
             position_sd=[0.0] * len(LEG_COORDINATES),
             muscles=list(MUSCLES),
             activation=truth.activation,
+            excitation=truth.excitation,
             force=truth.force,
             phase_left=float(truth.phase[0]),
             phase_right=float(truth.phase[1]),

@@ -14,6 +14,7 @@ from exo_common.errors import ExoError
 from exo_common.parameters import parameter
 from exo_emg.drivers.interface import DeviceLost, Reading, Signal, Stamps, TopicDriver
 from exo_emg.drivers.virtual.drive import Drive, State
+from exo_emg.muscles import GROUP_CHANNELS
 from exo_emg.synthesis import EmgSynthesizer, SynthesisConfig
 
 TOPIC = "/virtual/wearer"
@@ -46,8 +47,9 @@ class VirtualDriver(TopicDriver):
     def __init__(self, config: VirtualConfig) -> None:
         super().__init__(config)
         self._states: deque[State] = deque(maxlen=KEPT)
-        self._muscles: tuple[str, ...] = ()
+        self._strange = ""
         self._heard_at = 0.0
+        self._silent = False
         self._drive: Drive | None = None
         self._synthesizer: EmgSynthesizer | None = None
 
@@ -61,37 +63,36 @@ class VirtualDriver(TopicDriver):
 
     def receive(self, message: Any) -> None:
         """Keep one state."""
-        muscles, excitation = tuple(message.muscles), np.asarray(message.excitation, dtype=float)
-        if muscles != self._muscles:
-            self._states.clear()
-            self._muscles = muscles
-        self._heard_at = time.monotonic()
+        excitation = np.asarray(message.excitation, dtype=float)
+        if tuple(message.muscles) != GROUP_CHANNELS or len(excitation) != len(GROUP_CHANNELS):
+            self._strange = f"{len(excitation)} excitations of {len(message.muscles)} muscles"
+            return
+        self._heard_at, self._silent = time.monotonic(), False
         phase = (float(message.phase_left), float(message.phase_right))
         self._states.append(State(to_ns(message.header.stamp), excitation, phase))
 
     def open(self) -> Signal:
-        """The wearer's muscles."""
-        if not self._states:
-            raise DeviceLost(f"no virtual wearer is heard on {TOPIC}; start the virtual device")
-        if len(self._states[-1].excitation) != len(self._muscles) or not self._muscles:
-            raise ExoError(f"{TOPIC} tells no excitation of the muscles; use the virtual device of the same release")
-        return Signal(self._muscles, self.config.sampling_rate_hz, Stamps.EXACT)
+        """The muscle groups of the twin, known before the wearer says its first word, so that none is lost."""
+        if self._silent:
+            raise self._gone()
+        return Signal(GROUP_CHANNELS, self.config.sampling_rate_hz, Stamps.EXACT)
 
     def start(self) -> None:
         """Begin again: a new count and the first random numbers."""
-        self._drive = Drive(self._muscles, self.config.sampling_rate_hz)
-        self._synthesizer = EmgSynthesizer(self._muscles, self.config.seed, self.config)
+        self._drive = Drive(GROUP_CHANNELS, self.config.sampling_rate_hz)
+        self._synthesizer = EmgSynthesizer(GROUP_CHANNELS, self.config.seed, self.config)
 
     def read(self) -> list[Reading]:
         """The EMG up to the newest state."""
         assert self._drive is not None and self._synthesizer is not None, "start first"
-        if not self._states and time.monotonic() - self._heard_at > SILENCE_S:
-            raise DeviceLost(f"the virtual wearer is silent on {TOPIC}; start the virtual device again")
+        if self._strange:
+            raise ExoError(f"{TOPIC} tells {self._strange}, not those of the twin; use this release's virtual device")
+        if self._heard_at and not self._states and time.monotonic() - self._heard_at > SILENCE_S:
+            self._silent = True
+            raise self._gone()
         readings = []
         while self._states:
             state = self._states.popleft()
-            if len(state.excitation) != len(self._muscles):
-                raise ExoError(f"{TOPIC} stopped telling the excitation; only one virtual device may publish it")
             stretch = self._drive.until(state)
             if stretch is not None:
                 samples = self._synthesizer.frame(stretch.excitation, stretch.strikes)
@@ -105,6 +106,10 @@ class VirtualDriver(TopicDriver):
     def close(self) -> None:
         """States that came meanwhile stay: they are the first of the next recording."""
         self._drive = self._synthesizer = None
+
+    @staticmethod
+    def _gone() -> DeviceLost:
+        return DeviceLost(f"the virtual wearer is silent on {TOPIC}; start the virtual device again")
 
 
 DRIVER = VirtualDriver
