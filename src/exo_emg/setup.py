@@ -17,6 +17,7 @@ setup(
     zip_safe=True,
     entry_points={
         "console_scripts": [
+            "emg_calibrator = exo_emg.nodes.emg_calibrator:main",
             "emg_driver = exo_emg.nodes.emg_driver:main",
             "emg_processor = exo_emg.nodes.emg_processor:main",
         ]
