@@ -24,7 +24,7 @@ from scipy.signal import sosfreqz
 
 from exo_common.errors import ExoError
 from exo_emg.mains import MainsDetector
-from exo_emg.processing import ChainConfig, band_sos, notch_sos, smooth_sos, whitening_sos
+from exo_emg.processing import ChainConfig, band_sos, notch_sos, signal_band, smooth_sos, whitening_sos
 from exo_emg.quality import (
     FLOOR_OF_MAXIMUM,
     REASONS,
@@ -141,6 +141,7 @@ def process_recording(
     ------
     ExoError : if the rate is too low, the recording is empty, or a piece has another number of channels.
     """
+    signal_band(sampling_rate_hz, config.band_low_hz, config.band_high_hz)
     step = max(1, round(sampling_rate_hz / output_hz))
     blocks = _blocks(chunks, sampling_rate_hz, config, step)
     first = next(blocks)
@@ -319,7 +320,8 @@ class _Intervals:
         muscle = _rms([s.muscle_v for s in seen], zeros)
         mains = _rms([s.mains_v for s in seen], zeros)
         movement = _rms([s.movement_v for s in seen], zeros)
-        hears = crosstalk_faults(shared, muscle / np.maximum(reference, tiny))
+        # Without calibration all that tells source from hearer is who is louder.
+        hears = crosstalk_faults(shared, muscle if maxima_v is None else muscle / np.maximum(reference, tiny))
         snr_db = 20.0 * np.log10(np.maximum(high, tiny) / np.maximum(low, tiny))
         noisy = snr_db < SNR_LEAST_DB if maxima_v is None else low > FLOOR_OF_MAXIMUM * reference
         reports = []
