@@ -10,7 +10,7 @@ from exo_common.errors import ExoError
 from exo_emg.channel_map import assign
 from exo_emg.chunks import Chunk, Layout
 from exo_emg.device_clock import HostClock
-from exo_emg.drivers.interface import DeviceLost, Driver, EndOfStream, Reading, Signal
+from exo_emg.drivers.interface import DeviceLost, Driver, EndOfStream, Reading, Signal, Stamps
 from exo_emg.framing import Framer
 from exo_emg.processing import signal_band
 
@@ -90,7 +90,7 @@ class Acquisition:
     def start(self) -> None:
         """Begin a recording: sample 0 is next."""
         assert self._signal is not None, "connect first"
-        self.framer = Framer(self._signal, self.host)
+        self.framer = Framer(self._signal, len(self._columns), self.host)
         self.ended = False
         self._heard_ns = self.host.now_ns()
         try:
@@ -167,7 +167,8 @@ class Acquisition:
 
     def _watch(self, heard: bool) -> None:
         now = self.host.now_ns()
-        if heard:
+        if heard or (self._signal is not None and self._signal.stamps is Stamps.EXACT):
+            # Of an exact source silence is data: a pause in a recording.
             self._heard_ns = now
         elif now - self._heard_ns > SILENT_S * NS_PER_S:
             raise DeviceLost(f"the EMG device has been silent for {SILENT_S:g} s; check its power and its range")

@@ -40,6 +40,10 @@ REPEATED_MAX_S = 10.0
 class Framer:
     """Cuts the readings of one signal into chunks; see the module's text.
 
+    Parameters
+    ----------
+    channels : how many of the signal's channels the readings bring.
+
     Attributes
     ----------
     lost : samples lost since the start.
@@ -47,14 +51,14 @@ class Framer:
     jumps : times that the device's time jumped against the host's.
     """
 
-    def __init__(self, signal: Signal, host: HostClock) -> None:
+    def __init__(self, signal: Signal, channels: int, host: HostClock) -> None:
         self._signal, self._host = signal, host
         self._period = NS_PER_S / signal.rate_hz
         self._size = max(1, round(FRAME_S * signal.rate_hz))
         self.clock = self._new_clock(None)
         self._base: int | None = None
         self._next = 0
-        self._pending: NDArray[np.float64] = np.empty((0, len(signal.channels)))
+        self._pending: NDArray[np.float64] = np.empty((0, channels))
         self._lost_before = 0
         self._latest: tuple[int, float] | None = None
         self._away_since: float | None = None

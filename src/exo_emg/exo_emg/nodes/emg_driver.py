@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import sys
 import traceback
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -15,23 +14,26 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.subscription import Subscription
-from rclpy.timer import Timer
 
 from exo_common.clock import NS_PER_S, to_stamp
 from exo_common.diagnostics import Diagnostics
+from exo_common.discovery import when_heard
 from exo_common.errors import ExoError
 from exo_common.node import run
 from exo_common.parameters import Parameters, declare, parameter
 from exo_common.qos import EVERY_SAMPLE, PUBLISH
 from exo_emg.acquisition import BACK_OFF_MAX_S, Acquisition
 from exo_emg.chunks import Chunk, Layout
-from exo_emg.drivers.interface import DeviceLost, TopicDriver, find, names
-from exo_emg.processing import BAND_HIGH_HZ, signal_band
+from exo_emg.drivers.interface import DeviceLost, Driver, TopicDriver, find, names
+from exo_emg.processing import signal_band
+from exo_emg.pump import Pump
 from exo_interfaces.msg import EmgFrame
 
-# How often the device is asked. Half of this is added to the age of a frame on average.
-POLL_S = 0.003
+# How soon the end of a stream or a failure is acted upon.
+WATCH_S = 0.1
 FRAME_ID = "emg"
+# At the usual 1 kHz the band ends here; below, a good part of EMG is missing.
+USUAL_BAND_HZ = 400.0
 SUCCESS, FAILURE, ERROR = (
     TransitionCallbackReturn.SUCCESS,
     TransitionCallbackReturn.FAILURE,
@@ -50,6 +52,9 @@ class EmgDriverConfig(Parameters):
         "",
         "muscle of each channel in the device's order ('-': unused), or 'label=muscle' entries; "
         "empty if the device's own labels name muscles",
+    )
+    wait_for_subscribers: int = parameter(
+        0, "", "subscribers of /emg/raw to wait for before starting by itself", minimum=0, maximum=20
     )
 
 
@@ -83,38 +88,38 @@ class EmgDriver(LifecycleNode):
         self._publisher = self.create_lifecycle_publisher(EmgFrame, "/emg/raw", PUBLISH)
         self._acquisition: Acquisition | None = None
         self._layout: Layout | None = None
+        self._driver: Driver | None = None
         self._subscription: Subscription | None = None
-        self._timer: Timer | None = None
+        self._pump: Pump | None = None
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._fault: ExoError | None = None
         self._hopeless = False
         self._sent = 0
         self._lost_told = 0
-        self._latency_ms: deque[float] = deque(maxlen=2000)
+        self._latency_ms: list[float] = []
         self._diagnostics = Diagnostics(self)
         self.create_timer(1.0, self._report, clock=self._steady)
+        self.create_timer(WATCH_S, self._watch, clock=self._steady)
         if self._config.autostart:
-            self._begin = self.create_timer(0.0, self._autostart, clock=self._steady)
+            when_heard(self, self._publisher, self._config.wait_for_subscribers, self._autostart_soon)
 
     @_told
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the device; FAILURE (and unconfigured) if it is not there or cannot be used so."""
         try:
-            driver = self._driver_type(self._driver_config)
-            if isinstance(driver, TopicDriver):
-                self._listen(driver)
-            self._acquisition = Acquisition(driver, self._config.muscles)
-            self._layout = self._acquisition.connect()
+            acquisition = Acquisition(self._made(), self._config.muscles)
+            self._layout = acquisition.connect()
         except ExoError as error:
+            if str(error) != str(self._fault):
+                self.get_logger().error(str(error))
             self._fault, self._hopeless = error, not isinstance(error, DeviceLost)
-            self.get_logger().error(str(error))
-            self._release()
             return FAILURE
+        self._acquisition = acquisition
         self._fault = None
         rate = self._layout.rate_hz
-        if signal_band(rate)[1] < BAND_HIGH_HZ:
+        if signal_band(rate)[1] < USUAL_BAND_HZ:
             self.get_logger().warning(
-                f"{rate:g} Hz carries EMG up to {signal_band(rate)[1]:g} Hz only, its band ends at {BAND_HIGH_HZ:g} Hz"
+                f"{rate:g} Hz carries EMG up to {signal_band(rate)[1]:g} Hz only; sample at 1000 Hz or faster"
             )
         return super().on_configure(state)
 
@@ -130,7 +135,9 @@ class EmgDriver(LifecycleNode):
         self._sent = self._lost_told = 0
         self._acquisition.start()
         result = super().on_activate(state)
-        self._timer = self.create_timer(POLL_S, self._poll, clock=self._steady)
+        self._pump = Pump(self._acquisition, self._send)
+        if self._subscription is None:
+            self._pump.start()
         return result
 
     @_told
@@ -155,9 +162,9 @@ class EmgDriver(LifecycleNode):
     @_told
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let go of the device and be unconfigured again."""
-        if self._timer is not None:
-            self.destroy_timer(self._timer)
-            self._timer = None
+        if self._pump is not None:
+            self._pump.stop()
+            self._pump = None
         self._release()
         super().on_deactivate(state)
         return SUCCESS
@@ -166,55 +173,79 @@ class EmgDriver(LifecycleNode):
         """The process ends."""
         self.trigger_shutdown()
 
+    def _autostart_soon(self) -> None:
+        self._begin = self.create_timer(0.0, self._autostart, clock=self._steady)
+
     def _autostart(self) -> None:
         """Configure and activate; again later while the device is not there."""
-        self.destroy_timer(self._begin)
+        if self._begin is not None:
+            self.destroy_timer(self._begin)
+            self._begin = None
         if self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS:
             return
         if self._hopeless and self._fault is not None:
             raise self._fault
-        self._begin = self.create_timer(BACK_OFF_MAX_S, self._autostart, clock=self._steady)
+        self._begin = self.create_timer(self._patience_s, self._autostart, clock=self._steady)
+        self._patience_s = min(2.0 * self._patience_s, BACK_OFF_MAX_S)
 
-    def _listen(self, driver: TopicDriver) -> None:
-        def receive(message: Any) -> None:
-            driver.receive(message)
-            if self._timer is not None:
-                self._poll()
+    def _made(self) -> Driver:
+        """The driver, listening already if it is fed by a topic; it outlives a configuration that failed."""
+        if self._driver is not None:
+            return self._driver
+        driver = self._driver_type(self._driver_config)
+        if isinstance(driver, TopicDriver):
 
-        self._subscription = self.create_subscription(driver.message_type(), driver.topic, receive, EVERY_SAMPLE)
+            def receive(message: Any) -> None:
+                driver.receive(message)
+                if self._pump is not None:
+                    self._poll(self._pump)
+                elif self._begin is not None:
+                    self._autostart()
 
-    def _poll(self) -> None:
-        assert self._acquisition is not None
+            self._subscription = self.create_subscription(driver.message_type(), driver.topic, receive, EVERY_SAMPLE)
+        self._driver = driver
+        return driver
+
+    def _poll(self, pump: Pump) -> None:
+        """For a driver that is fed by a topic: each message is the moment to ask."""
         try:
-            chunks = self._acquisition.poll()
-        except ExoError as error:
-            self._fail(error)
+            pump.poll()
+        except Exception as error:  # acted upon in _watch
+            pump.error = error
+
+    def _watch(self) -> None:
+        """Act upon what happened in the pump: a failure, or the end of a recording."""
+        if self._pump is None or self._acquisition is None:
             return
-        self._send(chunks)
-        if self._acquisition.ended:
+        if self._subscription is not None and self._pump.error is None:
+            self._poll(self._pump)
+        if self._pump.error is not None:
+            self._fail(self._pump.error)
+        elif self._acquisition.ended:
             self.get_logger().info("the recording has been played to its end")
             self.trigger_deactivate()
 
-    def _fail(self, error: ExoError) -> None:
-        """What waiting cannot mend."""
-        self._fault = error
-        self.get_logger().error(str(error))
+    def _fail(self, error: Exception) -> None:
+        """What waiting cannot mend: through the error transition to unconfigured, or to the end of the process."""
+        self._fault = error if isinstance(error, ExoError) else ExoError(f"EMG driver failed: {error!r}; see its log")
+        self.get_logger().error("".join(traceback.format_exception(error)) if self._fault is not error else str(error))
         self.trigger_deactivate()
         if self._config.autostart:
             raise error
 
     def _halt(self) -> None:
         """Stop polling, and the device; send what it still had."""
-        if self._timer is None or self._acquisition is None:
+        if self._pump is None or self._acquisition is None:
             return
-        self.destroy_timer(self._timer)
-        self._timer = None
+        self._pump.stop()
+        self._pump = None
         self._send(self._acquisition.stop())
 
     def _release(self) -> None:
         if self._acquisition is not None:
             self._acquisition.close()
             self._acquisition = None
+        self._driver = None
         if self._subscription is not None:
             self.destroy_subscription(self._subscription)
             self._subscription = None
@@ -238,16 +269,16 @@ class EmgDriver(LifecycleNode):
         diagnostics.level, diagnostics.message = DiagnosticStatus.OK, "running"
         if self._fault is not None:
             diagnostics.level, diagnostics.message = DiagnosticStatus.ERROR, str(self._fault)
-        elif self._timer is None or acquisition is None:
+        elif self._pump is None or acquisition is None:
             diagnostics.message = "inactive" if acquisition is not None else "unconfigured"
-        if self._timer is None or acquisition is None:
+        if self._pump is None or acquisition is None:
             return
-        status = acquisition.status()
-        if self._latency_ms:
-            status["latency_p95_ms"] = f"{np.percentile(self._latency_ms, 95):.2f}"
-            self._latency_ms.clear()
+        with self._pump.lock:
+            status, lost = acquisition.status(), acquisition.framer.lost
+            latency_ms, self._latency_ms = self._latency_ms, []
+        if latency_ms:
+            status["latency_p95_ms"] = f"{np.percentile(latency_ms, 95):.2f}"
         diagnostics.values = status
-        lost = acquisition.framer.lost
         if acquisition.away:
             diagnostics.level, diagnostics.message = DiagnosticStatus.ERROR, acquisition.away
         elif lost > self._lost_told:

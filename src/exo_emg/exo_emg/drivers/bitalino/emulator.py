@@ -15,7 +15,7 @@ from collections.abc import Callable
 from exo_emg.drivers.bitalino import wire
 
 NAME = b"BITalino_v5.1\n"
-TICK_S = 0.004
+TICK_S = 0.002
 
 
 def ramp(sample: int, channel: int) -> int:

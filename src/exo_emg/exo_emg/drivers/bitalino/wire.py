@@ -132,14 +132,14 @@ class Decoder:
         while position + size <= len(buffer):
             frame = buffer[position : position + size]
             sequence = self._sequence(frame)
-            if self._skipped or sequence != self._count % SEQUENCE:
+            if sequence != self._expected():
                 if position + CONFIRM * size > len(buffer):
                     break
                 if not self._fits(buffer, position):
                     self._skip()
                     position += 1
                     continue
-                self._resume(sequence)
+            self._resume(sequence)
             counts.append(self._count)
             frames.append(frame)
             self._count += 1
@@ -151,6 +151,11 @@ class Decoder:
     def _sequence(self, frame: bytes) -> int:
         """Sequence number of a frame, -1 if its checksum is wrong."""
         return frame[-1] >> 4 if checksum(frame) == frame[-1] & 15 else -1
+
+    def _expected(self) -> int:
+        """The number that the next frame has if no byte was lost, -2 if that cannot be."""
+        whole, part = divmod(self._skipped, self._size)
+        return (self._count + whole) % SEQUENCE if part == 0 else -2
 
     def _fits(self, buffer: bytes, position: int) -> bool:
         """Whether frames begin here that follow each other."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Until a stream's unsteadiness is known.
-LEARNING_S = 1.0
+LEARNING_S = 0.2
 LEARNING_GAP_S = 0.020
 # Unsteadiness is forgotten with this time constant.
 MEMORY_S = 10.0

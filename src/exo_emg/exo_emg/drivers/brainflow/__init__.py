@@ -1,0 +1,1 @@
+"""Every board that BrainFlow knows, its synthetic board included."""
