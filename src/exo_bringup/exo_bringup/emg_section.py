@@ -28,6 +28,7 @@ from exo_emg.gait_profile import Profile, gait_profiles, stride_peaks
 from exo_emg.muscles import side_of
 from exo_emg.offline import ChannelReport, process_recording
 from exo_emg.processing import ChainConfig
+from exo_emg.reasons import explain
 from exo_emg.session_emg import Heels, SessionEmg, load_session_emg
 from exo_emg.time_base import MERGE_LIMIT_S, ClockRelation
 
@@ -41,22 +42,6 @@ STRIDES_FOR_PEAK = 10
 RATE_OFF_SHARE = 0.1
 BLOCK_S = 60.0
 REFERENCES = {MVC: "held contractions of full effort", DYNAMIC_PEAK: "the peak of walking strides"}
-# What is wrong with a channel, and what to do about it, in words.
-WORDS = {
-    "nan": ("the device sent no numbers: the channel was unplugged", "plug it in and record again"),
-    "units": ("the numbers are beyond any amplifier's range", "give the unit they are in (V, mV or uV)"),
-    "saturated": ("the signal was at the edge of the amplifier's range", "lower the gain or fix the electrode"),
-    "flat": ("there is no signal, not even noise", "check cable and electrode"),
-    "loose": ("it looks like a lifting electrode: drift and hum in place of fast signal", "fix it to cleaned skin"),
-    "mains": ("mains hum is as large as the muscle", "clean the skin, use a fresh reference, move cables away"),
-    "artefact": ("the electrode or its cable moved: slow power far above the muscle's", "tape electrode and cable"),
-    "noisy": ("activity cannot be told from the noise", "clean the skin and place the electrode on the belly"),
-    "crosstalk": (
-        "it shares more than half of its signal with a stronger channel",
-        "place them further apart",
-    ),
-    "settling": ("the recording is too short to judge it", "record longer"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +66,7 @@ class Channel:
     @property
     def verdict(self) -> str:
         """Sentence on a bad channel: what was seen and what to do; empty when good."""
-        if not self.reason:
-            return ""
-        what, cure = WORDS[self.reason]
-        return f"{self.name} is not used: {what}; {cure}"
+        return explain(self.name, self.reason) if self.reason else ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -145,8 +145,9 @@ def _emg_channel(axis: Axes, walk: EmgWalk, channel: Channel, side: str, colour:
         words, ink = f"{side}: no stride", BAD_TEXT
     else:
         words, ink = f"{side}, {profile.strides} stride{'s' if profile.strides > 1 else ''}", colour
-    place = axis.transAxes
-    axis.text(0.98, 0.97 - 0.13 * row, words, color=ink, ha="right", va="top", fontsize=8, transform=place)
+    paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0}
+    at = (0.98, 0.97 - 0.15 * row)
+    axis.text(*at, words, color=ink, ha="right", va="top", fontsize=8, transform=axis.transAxes, bbox=paper)
     if profile is None:
         return
     if channel.reason:

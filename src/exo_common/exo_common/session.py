@@ -21,8 +21,9 @@ Beside any of them there may be EMG of the same walk; `emg: {}` takes that of th
 
       emg:          {file: emg.csv, unit: mV, muscles: {CH1: tibialis_anterior_r}, sync: {method: taps}}
 
-`muscles` names the channels whose labels do not; `unit` is needed where the file does not tell it. `sync` says how the
-EMG's clock is related to that of the recording; it is left out for the markers' own file, which has one clock:
+`muscles` names the channels whose labels do not (`trigger` for one that is no muscle); `unit` is needed where the file
+does not tell it. `sync` says how the EMG's clock is related to that of the recording; it is left out for the markers'
+own file, which has one clock:
 
       sync: {method: offset, offset: 0.12, uncertainty: 0.004}      # s to add to the EMG's times, and how sure that is
       sync: {method: trigger, channel: SYNC, reference: pulses.csv} # pulses on a channel; their times (s) on the other

@@ -44,6 +44,7 @@ SEED_EVENTS = 40
 EXACT_S = 1e-9
 # Pairs below which none is called an outlier.
 OUTLIERS_FROM = 10
+SAME = "same clock"
 BOOTSTRAPS = 500
 SEED = 0
 TWO_SIDED_95 = 0.975
@@ -98,6 +99,8 @@ class ClockRelation:
 
     def describe(self) -> str:
         """Half a sentence: method, offset, uncertainty, drift."""
+        if self.method == SAME:
+            return "one clock sampled both"
         text = f"{self.method}: offset {1e3 * self.offset_s:+.1f} ± {1e3 * self.uncertainty_s:.1f} ms"
         if self.pairs > 1:
             text += f" from {self.pairs} events, drift {self.drift_ppm:+.0f} ± {self.drift_uncertainty_ppm:.0f} ppm"
@@ -106,7 +109,7 @@ class ClockRelation:
 
 def same_clock() -> ClockRelation:
     """Of two signals that one clock sampled."""
-    return ClockRelation("same clock", 0.0, 0.0)
+    return ClockRelation(SAME, 0.0, 0.0)
 
 
 def told(offset_s: float, uncertainty_s: float, at_s: float = 0.0) -> ClockRelation:
