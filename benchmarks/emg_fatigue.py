@@ -2,8 +2,9 @@
 
 Two generators make the signals, sample by sample. `TiringWalk` of exo_emg is the plain case: the median frequency falls
 on a straight line for 30 minutes. The one here is the hard case, tiring or not: muscles of three lengths of burst and
-three signal-to-noise ratios (20, 12, 3 dB); amplitude scatters by 20 % from stride to stride and follows slow changes of
-speed, as the stride time does; the spectrum wanders by 2 % with a time constant of 8 s. Truth is the programmed factor.
+three signal-to-noise ratios (20, 12, 3 dB); amplitude scatters by 20 % from stride to stride and follows slow changes
+of speed, as the stride time does; the spectrum wanders by 2 % with a time constant of 8 s. Truth is the programmed
+factor; in the plain case that is the median over all frequencies, of which the band of EMG shows 3 % less.
 The peer is what is often done instead: median frequency of successive windows of the whole signal, least squares, no
 phase windows, no noise correction.
 """

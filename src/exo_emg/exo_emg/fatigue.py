@@ -11,7 +11,8 @@ is fatigue, both up more force, both down less force, amplitude down with
 frequency up recovery.
 
 The index. With a = ln(amplitude now / initially), f = -ln(median frequency now /
-initially), h_a and h_f their 95 % half-widths and f_x = -ln(exhausted fraction),
+initially), h_a and h_f the half-widths of their intervals (99.5 %, not the reported
+95 %: the index looks again at every window) and f_x = -ln(exhausted fraction),
 a drop f > 0 scores::
 
     s(f) = min(1, f / f_x  f^2 / (f^2 + a'^2))       a' = min(0, a + h_a), amplitude certainly lost
@@ -51,7 +52,7 @@ from exo_emg.processing import BAND_HIGH_HZ, BAND_LOW_HZ
 from exo_emg.rhythm import StrideClock
 from exo_emg.spectrum import BINS_PER_HOP, Tiling, compression
 from exo_emg.stride_windows import Activity, PhaseWindows
-from exo_emg.trend import VALUES_MIN, Line, change, robust_line
+from exo_emg.trend import VALUES_MIN, Estimate, Line, change, robust_line
 
 # Tiles are transformed in batches, so that a node works a little twice a second and not a lot at once.
 BATCH_HOPS = 8
@@ -63,8 +64,11 @@ COMPRESSION = "compression"
 REFERENCE_WINDOWS = 4
 # Half-width of the median frequency's interval at which nothing is known any more, %.
 HALF_WIDTH_MAX_PCT = 15.0
-# A drop of the median frequency below this is no finding, however certain, %: changes of speed and skin do as much.
-SMALLEST_DROP_PCT = 2.0
+# Confidence of the interval that the index stays in.
+INDEX_CONFIDENCE = 0.995
+# Index from which a muscle counts as tired: 5 % off the median frequency, and certain. Less is within what changes of
+# speed, posture and skin do.
+TIRED_INDEX = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,8 +104,8 @@ class MuscleFatigue:
 
     @property
     def fatigued(self) -> bool:
-        """Whether the drop of the median frequency is certain and large enough to mean anything."""
-        return self.index > 0.0 and self.median_frequency_high_pct < 100.0 - SMALLEST_DROP_PCT
+        """Whether the muscle is certainly tired enough to mean anything."""
+        return self.index >= TIRED_INDEX
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,7 +227,7 @@ class FatigueMonitor:
             return None
         initial = line.at(float(times[0]))
         per_minute = 6000.0 / initial
-        half = line.slope_half_width
+        half = line.slope_estimate().half_width()
         slopes = (line.slope, line.slope - half, line.slope + half)
         return SessionTrend(*(per_minute * slope for slope in slopes)) if initial > 0.0 else None
 
@@ -364,23 +368,28 @@ class FatigueMonitor:
         frequency, amplitude = (self._change(measure, channel) for measure in (COMPRESSION, "arv_v"))
         if frequency is None or amplitude is None:
             return MuscleFatigue(muscle, 0.0, 0.0, *(4 * (math.nan,)))
-        (rise, half), coverage = frequency
-        (louder, louder_half), _ = amplitude
-        half_pct = 50.0 * (math.exp(rise + half) - math.exp(rise - half))
-        lost = min(0.0, louder + louder_half)
-        low, high = (score(-rise + side * half, lost, self.config.exhausted_pct) for side in (-1.0, 1.0))
+        fell, coverage = frequency
+        louder, _ = amplitude
+        lost = min(0.0, louder.value + louder.half_width(INDEX_CONFIDENCE))
+        reach = fell.half_width(INDEX_CONFIDENCE)
+        low, high = (score(-fell.value + side, lost, self.config.exhausted_pct) for side in (-reach, reach))
         self._index[channel] = min(max(self._index[channel], low), high)
+        half = fell.half_width()
+        median, lowest, highest = (100.0 * math.exp(fell.value + side) for side in (0.0, -half, half))
         judged_now = self.windows[-1].activities[channel].strides > 0
-        confidence = coverage * max(0.0, 1.0 - half_pct / HALF_WIDTH_MAX_PCT) if judged_now else 0.0
+        precision = max(0.0, 1.0 - 0.5 * (highest - lowest) / HALF_WIDTH_MAX_PCT)
         return MuscleFatigue(
             muscle,
             self._index[channel],
-            confidence,
-            *(100.0 * math.exp(value) for value in (rise, rise - half, rise + half, louder)),
+            coverage * precision if judged_now else 0.0,
+            median,
+            lowest,
+            highest,
+            100.0 * math.exp(louder.value),
         )
 
-    def _change(self, measure: str, channel: int) -> tuple[tuple[float, float], float] | None:
-        """Logarithmic change since the start and its half-width, and which part of the present was judged.
+    def _change(self, measure: str, channel: int) -> tuple[Estimate, float] | None:
+        """Logarithmic change since the start, and which part of the present was judged.
 
         The first and the last half of the session, at most `trend_span_s` each,
         are fitted apart: nothing is assumed about what lies between.
@@ -403,7 +412,7 @@ class FatigueMonitor:
     ) -> Line | None:
         """The line through the first part; kept once that part is complete."""
         known = self._initial.get((measure, channel))
-        if known is not None and known.values == np.count_nonzero(np.isfinite(values)):
+        if known is not None and len(known.residuals) == np.count_nonzero(np.isfinite(values)):
             return known
         line = robust_line(times, values)
         if line is not None:

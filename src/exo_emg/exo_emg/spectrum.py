@@ -1,6 +1,6 @@
 """Spectra of short pieces of surface EMG, and the frequencies that describe them.
 
-A piece ("tile") is long enough to resolve the spectrum to 8 Hz and short enough
+A piece ("tile") is long enough to resolve the spectrum to 5 Hz and short enough
 to lie inside one burst of a walking muscle. Tiles overlap by half and are
 Hann-windowed, so that averaging them is Welch's estimate (Welch 1967).
 """
@@ -16,9 +16,10 @@ from scipy.signal import butter, sosfreqz
 
 from exo_emg.processing import BAND_HIGH_HZ, BAND_LOW_HZ, BAND_ORDER, signal_band
 
-# Half a tile, s: bursts of walking muscles last 0.1-0.4 s. A hop is cut into bins of about 10 ms for the envelope.
-HOP_S = 0.064
-BINS_PER_HOP = 6
+# Half a tile, s: bursts of walking muscles last 0.1-0.5 s; shorter tiles smear the spectrum, longer ones the burst.
+# A hop is cut into bins of about 10 ms for the envelope.
+HOP_S = 0.096
+BINS_PER_HOP = 9
 # Orders of the moments in Dimitrov's index (Dimitrov et al. 2006, Med Sci Sports Exerc 38:1971): FInsm5.
 DIMITROV_ORDERS = (-1, 5)
 QUANTILES = np.linspace(0.1, 0.9, 17)
@@ -85,7 +86,8 @@ class Tiling:
         """
         tiles = np.lib.stride_tricks.sliding_window_view(samples, 2 * self.hop, axis=0)[:: self.hop]
         transform = np.fft.rfft(tiles * self._window, axis=-1)[..., self._in_band]
-        return self._scale * (transform.real**2 + transform.imag**2)
+        density: NDArray[np.float64] = self._scale * (transform.real**2 + transform.imag**2)
+        return density
 
     @functools.cached_property
     def _window(self) -> NDArray[np.float64]:
