@@ -40,7 +40,6 @@ HEELS = ("LHeel", "RHeel")
 STRIDES_FOR_PEAK = 10
 # A maximum belongs to its band, and the band to the sampling rate; a small difference does not matter.
 RATE_OFF_SHARE = 0.1
-BLOCK_S = 60.0
 REFERENCES = {MVC: "held contractions of full effort", DYNAMIC_PEAK: "the peak of walking strides"}
 
 
@@ -115,12 +114,14 @@ def analyse_emg(session: Session, capture: SessionCapture) -> EmgWalk:
     emg.clock.require(*emg.clock.from_reference(np.array([spans.min(), spans.max()])))
     if not emg.recording.raw:
         raise ExoError(f"{emg.recording.source} holds envelopes, but quality shows in raw EMG only; give the raw EMG")
-    length = max(1, round(BLOCK_S * rate))
-    samples = emg.recording.samples
-    done = process_recording((samples[i : i + length] for i in range(0, len(samples), length)), rate, ChainConfig())
-    time = emg.clock.to_reference(emg.recording.time0_s + np.arange(len(done.envelope)) / done.rate_hz)
+    # Before and after the walk there may be taps, or electrodes that are still being taped.
+    of_walk = np.flatnonzero((emg.time_s >= capture.markers.time[0]) & (emg.time_s <= capture.markers.time[-1]))
+    done = process_recording([emg.recording.samples[of_walk]], rate, ChainConfig())
+    own_time = emg.recording.time_s[of_walk[0]] + np.arange(len(done.envelope)) / done.rate_hz
+    time = emg.clock.to_reference(own_time)
     maxima, methods, warnings = _maxima(session, muscles, rate, time, done.envelope, strides)
-    envelope = done.envelope / maxima
+    # A channel without any signal has no peak either; its zeros stay zeros.
+    envelope = done.envelope / np.where(maxima > 0.0, maxima, 1.0)
     profiles = gait_profiles(envelope, time, muscles, strides)
     channels = tuple(
         Channel(name, profiles.get(name), report.reason, _figures(report), float(maximum), method)
@@ -153,11 +154,12 @@ def save_emg(walk: EmgWalk, session: Session, page: str) -> Path:
     ExoError : if it cannot be written.
     """
     assert session.emg is not None
-    inputs = {FILE: session.path(FILE), session.emg.file: session.path(session.emg.file)}
+    names = (FILE, session.emg.file, session.emg.sync.reference, calibration.FILE)
+    inputs = {name: session.path(name) for name in names if name and session.path(name).exists()}
     good = [i for i, channel in enumerate(walk.channels) if not channel.reason]
     with writing(session.folder / FOLDER, FOLDER, session.wearer.id, inputs, list(walk.warnings)) as folder:
-        names = tuple(walk.channels[i].name for i in good)
-        write_storage(folder / STORAGE, Storage(walk.time, names, walk.envelope[:, good], in_degrees=False))
+        muscles = tuple(walk.channels[i].name for i in good)
+        write_storage(folder / STORAGE, Storage(walk.time, muscles, walk.envelope[:, good], in_degrees=False))
         (folder / QUALITY).write_text(yaml.safe_dump(_report(walk), sort_keys=False), encoding="utf-8")
         (folder / "report.html").write_text(page, encoding="utf-8")
     return session.folder / FOLDER
@@ -198,7 +200,7 @@ def _maxima(
     if missing:
         what = f"of {', '.join(missing)}" if known else "of this wearer's EMG"
         count = max(len(own) for own in strides.values())
-        few = f" of {count} stride(s)" if count < STRIDES_FOR_PEAK else ""
+        few = f" of {count} stride{'s' if count > 1 else ''}" if count < STRIDES_FOR_PEAK else ""
         warnings.append(
             f"there is no calibration {what}: these envelopes are fractions of the peak in this walk{few}, so levels "
             f"of muscles and of days do not compare; run python -m exo_emg calibrate {session.folder}"
