@@ -31,6 +31,7 @@ FLOORS = {
 }
 LIVE_NODES = (
     "exo_capture.nodes.capture",
+    "exo_emg.nodes.emg_driver",
     "exo_emg.nodes.emg_processor",
     "exo_twin.nodes.estimator",
     "exo_controller.nodes.policy",

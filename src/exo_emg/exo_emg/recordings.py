@@ -92,7 +92,7 @@ class RecordingFile:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was left out, assumed or mended; complete after the file has been read."""
-        return tuple(self._contents.notes)
+        return tuple(dict.fromkeys(self._contents.notes))
 
     def blocks(self) -> Iterator[FloatArray]:
         """Consecutive (n, channels) pieces in V, or fractions where `raw` is False; NaN where samples are missing.
@@ -101,7 +101,6 @@ class RecordingFile:
         ------
         ExoError : if the file is damaged or truncated, or its amplitudes cannot be those of muscles in this unit.
         """
-        self._contents.notes[:] = dict.fromkeys(self._contents.notes)
         largest = 0.0
         for block in self._contents.blocks():
             scaled = block * self._scale
@@ -146,11 +145,13 @@ class RecordingFile:
 
     def _check_largest(self, block: FloatArray) -> float:
         """The largest 99th percentile of the channels, V; refused when no muscle can be so loud."""
+        if not len(block):
+            return 0.0
         finite = np.isfinite(block)
-        usual = np.nanpercentile(np.where(finite, block, np.nan), 50.0, axis=0) if finite.any(axis=0).all() else None
-        centre = usual if usual is not None else np.zeros(block.shape[1])
+        # Some amplifiers put EMG on an offset.
+        centre = np.sum(block, axis=0, where=finite) / np.maximum(1, finite.sum(axis=0))
         size = np.where(finite, np.abs(block - centre), 0.0)
-        largest = np.where(self._judged, np.percentile(size, 99.0, axis=0), 0.0) if len(block) else np.zeros(1)
+        largest = np.where(self._judged, np.percentile(size, 99.0, axis=0), 0.0)
         loudest = int(np.argmax(largest))
         if largest[loudest] > LARGEST_V:
             scale = float(self._scale[loudest])

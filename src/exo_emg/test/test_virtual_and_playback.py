@@ -12,7 +12,6 @@ from exo_common.clock import to_stamp
 from exo_common.errors import ExoError
 from exo_emg.drivers.interface import DeviceLost, EndOfStream, Reading, find
 from exo_emg.drivers.playback.driver import PlaybackConfig, PlaybackDriver
-from exo_emg.drivers.virtual import driver as virtual
 from exo_emg.drivers.virtual.drive import Drive, State
 from exo_emg.drivers.virtual.driver import VirtualConfig, VirtualDriver
 from exo_emg.muscles import GROUP_CHANNELS
@@ -96,7 +95,7 @@ def test_heel_strikes_are_where_the_phase_begins_anew() -> None:
 def test_a_wearer_who_falls_silent_is_lost_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     driver, now = started(), [0.0]
     assert driver.read() == [], "nobody has spoken yet: nothing is lost"
-    monkeypatch.setattr(virtual.time, "monotonic", lambda: now[0] + 100.0)
+    monkeypatch.setattr("exo_emg.drivers.virtual.driver.time.monotonic", lambda: now[0] + 100.0)
     assert len(states(driver, [0])) == 1
     now[0] += 1.1
     with pytest.raises(DeviceLost, match="silent"):

@@ -140,11 +140,7 @@ class TopicDriver(Driver):
     """
 
     topic: ClassVar[str]
-
-    @staticmethod
-    @abc.abstractmethod
-    def message_type() -> type:
-        """Type of the topic, imported here and not with the module."""
+    message_name: ClassVar[str]  # of exo_interfaces.msg; the node imports it, a driver knows no ROS
 
     @abc.abstractmethod
     def receive(self, message: Any) -> None:

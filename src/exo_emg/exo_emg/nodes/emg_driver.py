@@ -27,6 +27,7 @@ from exo_emg.chunks import Chunk, Layout
 from exo_emg.drivers.interface import DeviceLost, Driver, TopicDriver, find, names
 from exo_emg.processing import signal_band
 from exo_emg.pump import Pump
+from exo_interfaces import msg
 from exo_interfaces.msg import EmgFrame
 
 # How soon the end of a stream or a failure is acted upon.
@@ -202,7 +203,9 @@ class EmgDriver(LifecycleNode):
                 elif self._begin is not None:
                     self._autostart()
 
-            self._subscription = self.create_subscription(driver.message_type(), driver.topic, receive, EVERY_SAMPLE)
+            self._subscription = self.create_subscription(
+                getattr(msg, driver.message_name), driver.topic, receive, EVERY_SAMPLE
+            )
         self._driver = driver
         return driver
 

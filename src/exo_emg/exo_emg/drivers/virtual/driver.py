@@ -42,6 +42,7 @@ class VirtualDriver(TopicDriver):
 
     config_type = VirtualConfig
     topic = TOPIC
+    message_name = "TwinState"
     config: VirtualConfig
 
     def __init__(self, config: VirtualConfig) -> None:
@@ -52,14 +53,6 @@ class VirtualDriver(TopicDriver):
         self._silent = False
         self._drive: Drive | None = None
         self._synthesizer: EmgSynthesizer | None = None
-
-    @staticmethod
-    def message_type() -> type:
-        """The state of the wearer."""
-        from exo_interfaces.msg import TwinState
-
-        kind: type = TwinState
-        return kind
 
     def receive(self, message: Any) -> None:
         """Keep one state."""
