@@ -14,6 +14,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.subscription import Subscription
+from rclpy.timer import Timer
 
 from exo_common.clock import NS_PER_S, to_stamp
 from exo_common.diagnostics import Diagnostics
@@ -22,7 +23,7 @@ from exo_common.errors import ExoError
 from exo_common.node import run
 from exo_common.parameters import Parameters, declare, parameter
 from exo_common.qos import EVERY_SAMPLE, PUBLISH
-from exo_emg.acquisition import BACK_OFF_MAX_S, Acquisition
+from exo_emg.acquisition import BACK_OFF_FIRST_S, BACK_OFF_MAX_S, Acquisition
 from exo_emg.chunks import Chunk, Layout
 from exo_emg.drivers.interface import DeviceLost, Driver, TopicDriver, find, names
 from exo_emg.processing import signal_band
@@ -98,6 +99,9 @@ class EmgDriver(LifecycleNode):
         self._sent = 0
         self._lost_told = 0
         self._latency_ms: list[float] = []
+        # Of starting by itself: when, and how long until a device that was not there is looked for again.
+        self._begin: Timer | None = None
+        self._patience_s = BACK_OFF_FIRST_S
         self._diagnostics = Diagnostics(self)
         self.create_timer(1.0, self._report, clock=self._steady)
         self.create_timer(WATCH_S, self._watch, clock=self._steady)
