@@ -127,7 +127,8 @@ def emg_profiles(walk: EmgWalk) -> str:
         for i, channel in enumerate(shown):
             side = side_of(channel.name)[1] or ""
             _emg_channel(axis, walk, channel, *SIDES[side], row=i)
-        axis.set_ylim(bottom=0.0)
+        # The same height means the same share of the maximum in every panel that does not exceed it.
+        axis.set_ylim(0.0, max(1.05, axis.get_ylim()[1]))
     for axis in axes[:, 0]:
         axis.set_ylabel("of maximum")
     for axis in axes.flat[max(0, len(muscles) - columns) : len(muscles)]:

@@ -114,7 +114,7 @@ def same_clock() -> ClockRelation:
 
 def told(offset_s: float, uncertainty_s: float, at_s: float = 0.0) -> ClockRelation:
     """An offset that somebody measured otherwise; its drift is what two quartz clocks may have."""
-    return ClockRelation("told", offset_s, uncertainty_s, at_s, 0.0, 1e6 * NORMAL_95 * PRIOR_DRIFT)
+    return ClockRelation("stated in the session", offset_s, uncertainty_s, at_s, 0.0, 1e6 * NORMAL_95 * PRIOR_DRIFT)
 
 
 def from_lsl(measurements: FloatArray) -> ClockRelation:

@@ -65,7 +65,7 @@ def session(folder: Path, sync: str, names: str = "CH3: vastus_medialis_r, SYNC:
 @pytest.mark.parametrize(
     ("sync", "method"),
     [
-        (f"method: offset, offset: {OFFSET}, uncertainty: 0.004", "told"),
+        (f"method: offset, offset: {OFFSET}, uncertainty: 0.004", "stated in the session"),
         ("method: trigger, channel: SYNC, reference: pulses.csv", "trigger pulses"),
         ("method: lsl, reference: lsl.csv", "LSL clock"),
         ("method: taps", "heel taps"),
