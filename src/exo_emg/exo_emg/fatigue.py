@@ -40,7 +40,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -188,23 +188,24 @@ class FatigueMonitor:
         lost_before : samples lost since the last call. They are counted in time and bridged or left out.
         phase : gait phase 0..1 of every sample, (n,) for all channels or (n, channels) for the leg of each; NaN
             where unknown. By default it is read from the rhythm of the EMG. Give it always or never.
+
+        Raises
+        ------
+        ExoError : if the samples are not those of the layout's channels.
         """
+        shape = carrier.shape
+        if carrier.ndim != 2 or shape[1] != self.layout.channels:
+            raise ExoError(
+                f"fatigue was given samples of shape {shape} for {self.layout.channels} channels; give (n, channels)"
+            )
         if lost_before > 0:
             self._lose(lost_before)
-        shape = carrier.shape
-        self._pending.append(
-            (
-                carrier,
-                np.ones(shape, dtype=bool) if valid is None else np.broadcast_to(valid, shape),
-                None if phase is None else np.broadcast_to(phase if phase.ndim == 2 else phase[:, None], shape),
-            )
-        )
-        self._waiting += len(carrier)
-        self._samples += len(carrier)
-        if self._waiting >= BATCH_HOPS * self._tiling.hop:
-            self._transform()
-            if len(self._envelope) >= self._window_bins + 2 * self._margin:
-                self._close()
+        usable = np.ones(shape, dtype=bool) if valid is None else np.broadcast_to(valid, shape)
+        if phase is None:
+            given = np.full(shape, np.nan)
+        else:
+            given = np.broadcast_to(phase if phase.ndim == 2 else phase[:, None], shape)
+        self._take(carrier, usable, given)
 
     def finish(self) -> None:
         """Judge what is left at the end of a recording."""
@@ -236,7 +237,8 @@ class FatigueMonitor:
     def _restart(self) -> None:
         """Forget unfinished signal; what was learnt stays."""
         channels, bins = self.layout.channels, len(self._tiling.frequency_hz)
-        self._pending: list[tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64] | None]] = []
+        # (carrier, usable, given phase) not yet cut into tiles, and how many samples of it are new.
+        self._pending: list[tuple[NDArray, NDArray, NDArray]] = []
         self._waiting = 0
         self._envelope = np.empty((0, channels))
         self._heard = np.empty((0, channels), dtype=bool)
@@ -251,14 +253,27 @@ class FatigueMonitor:
     def _lose(self, samples: int) -> None:
         if samples <= BRIDGED_GAP_S * self.layout.rate_hz:
             shape = (samples, self.layout.channels)
-            self._pending.append((np.zeros(shape), np.zeros(shape, dtype=bool), np.full(shape, np.nan)))
-            self._waiting += samples
-            self._samples += samples
+            self._take(np.zeros(shape), np.zeros(shape, dtype=bool), np.full(shape, np.nan))
             return
         self._transform()
         self._close()
         self._samples += samples
         self._restart()
+
+    def _take(self, carrier: NDArray[np.float64], usable: NDArray[np.bool_], given: NDArray[np.float64]) -> None:
+        """Queue samples; work starts at the same samples however the signal is cut."""
+        batch, start = BATCH_HOPS * self._tiling.hop, 0
+        while start < len(carrier):
+            part = slice(start, start + batch - self._waiting)
+            self._pending.append((carrier[part], usable[part], given[part]))
+            taken = len(carrier[part])
+            start += taken
+            self._waiting += taken
+            self._samples += taken
+            if self._waiting == batch:
+                self._transform()
+                if len(self._envelope) >= self._window_bins + 2 * self._margin:
+                    self._close()
 
     def _transform(self) -> None:
         """Turn waiting samples into tiles and envelope bins; the last hop is kept for the next tile."""
@@ -266,15 +281,9 @@ class FatigueMonitor:
         hops = sum(len(part[0]) for part in self._pending) // hop - 1
         if hops < 1:
             return
-        carrier, usable = (np.concatenate([part[k] for part in self._pending]) for k in (0, 1))
-        given = None
-        if any(part[2] is not None for part in self._pending):
-            given = np.concatenate(
-                [np.full(part[0].shape, np.nan) if part[2] is None else part[2] for part in self._pending]
-            )
+        carrier, usable, given = (np.concatenate([part[k] for part in self._pending]) for k in range(3))
         rest = hops * hop
-        self._pending = [(carrier[rest:], usable[rest:], None if given is None else given[rest:])]
-        # The kept hop is no new signal.
+        self._pending = [(carrier[rest:], usable[rest:], given[rest:])]
         self._waiting = len(carrier) - rest - hop
         used = slice(0, rest + hop)
         finite = np.isfinite(carrier[used])
@@ -284,13 +293,12 @@ class FatigueMonitor:
         first_bin = len(self._envelope)
         bins = np.abs(carrier[:rest]).reshape(hops * BINS_PER_HOP, self._tiling.bin_samples, -1).mean(axis=1)
         middle = hop * np.arange(1, hops + 1)
-        phase = np.full((hops, self.layout.channels), np.nan) if given is None else given[middle]
         self._envelope = np.concatenate([self._envelope, bins])
         self._heard = np.concatenate([self._heard, np.repeat(usable[:-1], BINS_PER_HOP, axis=0)])
         self._spectra = np.concatenate([self._spectra, self._tiling.spectra(carrier).astype(np.float32)])
         self._arv = np.concatenate([self._arv, 0.5 * (rectified[1:] + rectified[:-1])])
         self._usable = np.concatenate([self._usable, usable[1:] & usable[:-1]])
-        self._given = np.concatenate([self._given, phase])
+        self._given = np.concatenate([self._given, given[middle]])
         self._bin = np.concatenate([self._bin, first_bin + middle // self._tiling.bin_samples])
 
     # -- windows ------------------------------------------------------------------------------------------------
@@ -447,8 +455,7 @@ def fatigue_of(
     """
     monitor = FatigueMonitor(layout, config, keep_strides=True)
     for carrier, valid in chunks:
-        for part in _parts(len(carrier), round(layout.rate_hz)):
-            monitor.add(carrier[part], valid[part] if valid is not None and valid.ndim == 2 else valid)
+        monitor.add(carrier, valid)
     monitor.finish()
     return monitor
 
@@ -459,10 +466,6 @@ def phase_of(times_s: NDArray[np.float64], strikes_s: NDArray[np.float64]) -> ND
         return np.full(len(times_s), np.nan)
     count = np.interp(times_s, strikes_s, np.arange(len(strikes_s), dtype=float), left=np.nan, right=np.nan)
     return np.mod(count, 1.0)
-
-
-def _parts(length: int, size: int) -> Iterator[slice]:
-    return (slice(start, start + size) for start in range(0, length, size))
 
 
 def _unwrapped(phase: NDArray[np.float64]) -> NDArray[np.float64]:

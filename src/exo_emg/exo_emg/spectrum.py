@@ -96,7 +96,8 @@ class Tiling:
     @functools.cached_property
     def _scale(self) -> NDArray[np.float64]:
         """(bins,) from squared transform to density, with the band-pass undone."""
-        return 2.0 / (self.rate_hz * float(np.sum(self._window**2))) / self._passed[self._in_band]
+        scale: NDArray[np.float64] = 2.0 / (self.rate_hz * float(np.sum(self._window**2))) / self._passed[self._in_band]
+        return scale
 
     @functools.cached_property
     def _frequencies(self) -> NDArray[np.float64]:
