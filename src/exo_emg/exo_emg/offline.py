@@ -160,10 +160,10 @@ def process_recording(
     envelope_v = np.concatenate(pieces)
     codes, reports = quality.verdict(envelope_v, maxima_v)
     interval = np.minimum((np.arange(len(envelope_v)) * step) // window_samples(sampling_rate_hz), len(codes) - 1)
-    scale = np.ones(envelope_v.shape[1]) if maxima_v is None else np.asarray(maxima_v, dtype=float)
-    whole = np.array([bool(report.reason) for report in reports])
-    valid = (codes[interval] == 0) & ~whole
-    return Processed(sampling_rate_hz / step, envelope_v / scale, valid, codes, reports, mains_hz)
+    if maxima_v is not None:
+        envelope_v /= np.asarray(maxima_v, dtype=float)
+    usable = (codes == 0) & [not report.reason for report in reports]
+    return Processed(sampling_rate_hz / step, envelope_v, usable[interval], codes, reports, mains_hz)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -53,7 +53,7 @@ MUSCLE_HZ = (35.0, 450.0)
 BAND_HZ = (20.0, 450.0)
 FAST_HZ = (150.0, 450.0)
 
-# Of the usual spectrum of surface EMG (processing.USUAL_SPECTRUM_HZ) 24 % of the power lies in the fast band, 5 % at half
+# Of the usual spectrum (processing.USUAL_SPECTRUM_HZ) 24 % of the power lies in the fast band, 5 % at half
 # the conduction velocity. With less than 1 % something swings, however much of it lies above 20 Hz.
 FAST_SHARE_LEAST = 0.01
 ACTIVE_OF_REFERENCE = 0.3
