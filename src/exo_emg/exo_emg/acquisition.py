@@ -49,8 +49,8 @@ class Acquisition:
 
     Attributes
     ----------
-    away : why the device is not there now; empty while it is.
-    reconnections : how often it came back.
+    away : why no samples come now; empty while they do.
+    reconnections : how often they came again.
     ended : whether the stream has come to its end.
     """
 
@@ -61,6 +61,7 @@ class Acquisition:
         self.reconnections = 0
         self.ended = False
         self._signal: Signal | None = None
+        self._connected = False
         self._columns: list[int] = []
         self._opening: _Opening | None = None
         self._retry_at_ns = 0
@@ -84,14 +85,14 @@ class Acquisition:
         except ExoError:
             self._driver.close()
             raise
-        self._signal = signal
+        self._signal, self._connected = signal, True
         return layout
 
     def start(self) -> None:
         """Begin a recording: sample 0 is next."""
         assert self._signal is not None, "connect first"
         self.framer = Framer(self._signal, len(self._columns), self.host)
-        self.ended = False
+        self.ended, self.away = False, ""
         self._heard_ns = self.host.now_ns()
         try:
             self._driver.start()
@@ -106,7 +107,7 @@ class Acquisition:
         ExoError : if the device came back as another one, or failed for good.
         """
         self.host.look()
-        if self.ended or (self.away and not self._back()):
+        if self.ended or not (self._connected or self._back()):
             return []
         chunks: list[Chunk] = []
         try:
@@ -126,19 +127,19 @@ class Acquisition:
         if self._opening is not None:
             self._opening.join(OPENING_PATIENCE_S)
             self._opening = None
-        if not self.away:
+        if self._connected:
             try:
                 self._driver.stop()
             except DeviceLost as error:
-                self.away = str(error)
+                self._lost(error)
         return self.framer.flush()
 
     def reopen(self) -> None:
         """Before a further `start`: open the device again if the recording before ended without it."""
-        if self.away:
+        if not self._connected:
             self._driver.close()
             self._check_same(self._driver.open())
-            self.away = ""
+            self._connected = True
 
     def close(self) -> None:
         """Let go of the device."""
@@ -170,12 +171,14 @@ class Acquisition:
         if heard or (self._signal is not None and self._signal.stamps is Stamps.EXACT):
             # Of an exact source silence is data: a pause in a recording.
             self._heard_ns = now
+            self.reconnections += bool(self.away)
+            self.away = ""
         elif now - self._heard_ns > SILENT_S * NS_PER_S:
             raise DeviceLost(f"the EMG device has been silent for {SILENT_S:g} s; check its power and its range")
 
     def _lost(self, error: DeviceLost) -> list[Chunk]:
         """Note that the device is gone and when to look for it."""
-        self.away = str(error)
+        self.away, self._connected = str(error), False
         self._driver.close()
         self._patience_s = BACK_OFF_FIRST_S
         self._retry_at_ns = self.host.now_ns() + round(self._patience_s * NS_PER_S)
@@ -202,9 +205,8 @@ class Acquisition:
             self._patience_s = min(2.0 * self._patience_s, BACK_OFF_MAX_S)
             self._retry_at_ns = self.host.now_ns() + round(self._patience_s * NS_PER_S)
             return False
-        self.away = ""
+        self._connected = True
         self._heard_ns = self.host.now_ns()
-        self.reconnections += 1
         return True
 
     def _check_same(self, signal: Signal) -> None:

@@ -68,8 +68,10 @@ class BitalinoDriver(Driver):
 
     def start(self) -> None:
         """Set the rate and start sampling."""
+        assert self._serial is not None
         try:
             self._send(wire.rate_command(self.config.sampling_rate_hz))
+            self._serial.reset_input_buffer()
             self._decoder = wire.Decoder(len(self._channels))
             self._send(wire.start_command(self._channels))
         except OSError as error:

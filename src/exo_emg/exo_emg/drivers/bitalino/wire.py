@@ -40,6 +40,8 @@ EMG_GAIN = 1009.0
 # Frames in a row that must fit together before a place in the byte stream is believed after a disturbance:
 # one frame of noise in 16 has a right checksum, three in a row with rising numbers one in a million.
 CONFIRM = 3
+# So soon after a disturbance the next frame is known by its place and its number.
+NEAR_FRAMES = 3
 
 _CRC = (0, 3, 6, 5, 12, 15, 10, 9, 11, 8, 13, 14, 7, 4, 1, 2)
 # Checksum after one more byte, by checksum before and byte.
@@ -155,7 +157,7 @@ class Decoder:
     def _expected(self) -> int:
         """The number that the next frame has if no byte was lost, -2 if that cannot be."""
         whole, part = divmod(self._skipped, self._size)
-        return (self._count + whole) % SEQUENCE if part == 0 else -2
+        return (self._count + whole) % SEQUENCE if part == 0 and whole <= NEAR_FRAMES else -2
 
     def _fits(self, buffer: bytes, position: int) -> bool:
         """Whether frames begin here that follow each other."""

@@ -1,9 +1,9 @@
 """Lost samples seen in time stamps: a stream without a counter tells them only by gaps.
 
 Stamps of some senders are regular to the microsecond, of others as unsteady as
-their scheduler. Unsteadiness goes both ways, loss only forward; so the smallest
-gap that counts as loss is twice what the same stream's stamps lately fell short
-of regular, and half a sample at least.
+their scheduler. Unsteadiness is made good again by the stamps that follow, loss
+never is; so the smallest gap that counts as loss is twice of what the same
+stream's stamps lately came back after running ahead, and half a sample at least.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 # Until a stream's unsteadiness is known.
 LEARNING_S = 0.2
 LEARNING_GAP_S = 0.020
-# Unsteadiness is forgotten with this time constant.
-MEMORY_S = 10.0
+# Unsteadiness is forgotten with the longer time constant, how far ahead the stamps once were with the shorter.
+MEMORY_S, AHEAD_MEMORY_S = 10.0, 1.0
+# A rate that differs from the nominal one by some hundred ppm looks like this much unsteadiness.
+DRIFT_SAMPLES = 0.5
 # Stamps cannot run ahead of the time that passed here by more than this: their clock was set.
 CLOCK_SET_S = 1.0
 
@@ -32,7 +34,7 @@ class StampCounter:
         self._rate = rate_hz
         self._count = 0
         self._last: tuple[float, float] | None = None
-        self._unsteady = 0.0
+        self._unsteady = self._ahead = 0.0
         self.clock_sets = 0
 
     def count(self, stamps: NDArray[np.float64], arrived: float) -> NDArray[np.int64]:
@@ -50,8 +52,12 @@ class StampCounter:
         was_set = (missing > passed * self._rate + tolerance) | (missing < -tolerance)
         self.clock_sets += int(np.count_nonzero(was_set))
         missing[was_set] = 0.0
-        self._unsteady *= float(np.exp(-len(stamps) / (MEMORY_S * self._rate)))
-        self._unsteady = max(self._unsteady, -float(missing.min()))
+        place = np.cumsum(missing)
+        furthest = np.maximum.accumulate(np.maximum(place, self._ahead))
+        duration_s = len(stamps) / self._rate
+        self._unsteady *= float(np.exp(-duration_s / MEMORY_S))
+        self._unsteady = max(self._unsteady, float((furthest - place).max()) - DRIFT_SAMPLES)
+        self._ahead = float(furthest[-1] - place[-1]) * float(np.exp(-duration_s / AHEAD_MEMORY_S))
         learning = self._count < LEARNING_S * self._rate
         threshold = max(0.5, 2.0 * self._unsteady, LEARNING_GAP_S * self._rate if learning else 0.0)
         lost = np.where(missing > threshold, np.rint(missing), 0.0).astype(np.int64)

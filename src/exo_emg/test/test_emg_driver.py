@@ -1,0 +1,190 @@
+"""The driver node in its own process, over real DDS and each device's real protocol."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+
+from exo_common.clock import NS_PER_S, to_ns
+from exo_emg.drivers.bitalino.emulator import Emulator
+
+BENCHMARK = Path(__file__).resolve().parents[3] / "benchmarks" / "emg_drivers.py"
+DOMAIN = 97
+
+
+def _benchmark() -> Any:
+    """The listener and the sources that the benchmark measures with."""
+    spec = importlib.util.spec_from_file_location("emg_drivers", BENCHMARK)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["emg_drivers"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+bench = _benchmark()
+
+
+@contextmanager
+def listening(*parameters: str) -> Iterator[Any]:
+    listener = bench.Listener(parameters, DOMAIN)
+    try:
+        yield listener
+    finally:
+        listener.close()
+
+
+def change(listener: Any, transition: int) -> bool:
+    client = listener.node.create_client(ChangeState, "/emg_driver/change_state")
+    assert listener.spin_until(client.service_is_ready), "the driver did not appear"
+    future = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
+    assert listener.spin_until(future.done)
+    return bool(future.result().success)
+
+
+def state(listener: Any) -> str:
+    client = listener.node.create_client(GetState, "/emg_driver/get_state")
+    assert listener.spin_until(client.service_is_ready), "the driver did not appear"
+    future = client.call_async(GetState.Request())
+    assert listener.spin_until(future.done)
+    return str(future.result().current_state.label)
+
+
+def assert_continuous(listener: Any) -> None:
+    """Indices and counts of losses fit each other, and no sample's stamp is before the last one's."""
+    frames = listener.frames
+    for before, after in zip(frames, frames[1:], strict=False):
+        n = len(before.samples) // len(before.muscles)
+        gap = after.first_sample - before.first_sample - n
+        assert gap >= 0 and gap == after.lost_samples - before.lost_samples
+        last_ns = to_ns(before.header.stamp) + (n - 1) * NS_PER_S / before.sampling_rate_hz
+        assert to_ns(after.header.stamp) > last_ns
+
+
+@pytest.mark.parametrize("driver", bench.DRIVERS)
+def test_no_sample_is_lost_unaccounted(driver: str) -> None:
+    with bench.SOURCES[driver]() as source, listening(*source.parameters) as listener:
+        assert listener.spin_until(lambda: bool(listener.frames)), "no frame"
+        listener.spin(3.0)
+        assert listener.stop() == 0
+        result = bench.account(listener, source)
+    assert_continuous(listener)
+    assert result["unaccounted"] == 0 and result["stamps_monotone"], result
+    assert result["samples"] >= 2.5 * listener.frames[0].sampling_rate_hz
+    assert result["latency_p50_ms"] < 50.0, "stamps are not of the acquisition"
+
+
+@pytest.mark.parametrize("driver", ["bitalino", "lsl"])
+def test_a_device_that_vanishes_is_found_again_and_counted_on(driver: str, tmp_path: Path) -> None:
+    port, away_s = tmp_path / "port", 1.5
+    source_id = f"exo-vanishing-{os.getpid()}"
+
+    def device() -> Any:
+        if driver == "lsl":
+            return bench.NumberedOutlet(source_id, leaves_out=False)
+        emulator = Emulator()
+        port.unlink(missing_ok=True)
+        port.symlink_to(emulator.port)
+        return emulator
+
+    parameters = {
+        "bitalino": ["driver:=bitalino", f"port:={port}", "channels:=[1]", "muscles:=[TA_r]"],
+        "lsl": ["driver:=lsl", f"source_id:={source_id}"],
+    }[driver]
+    first = device()
+    with listening(*parameters) as listener:
+        try:
+            assert listener.spin_until(lambda: len(listener.frames) > 50), "no frames"
+            first.close()
+            listener.spin(away_s)
+            heard = len(listener.frames)
+            first = device()
+            assert listener.spin_until(lambda: len(listener.frames) > heard + 50), "it was not found again"
+        finally:
+            first.close()
+        assert listener.stop() == 0
+    assert_continuous(listener)
+    before, after = next(
+        (a, b) for a, b in zip(listener.frames, listener.frames[1:], strict=False) if b.lost_samples > a.lost_samples
+    )
+    rate = before.sampling_rate_hz
+    passed = (to_ns(after.header.stamp) - to_ns(before.header.stamp)) / NS_PER_S
+    assert passed > away_s - 0.3
+    assert after.first_sample - before.first_sample == pytest.approx(passed * rate, abs=0.02 * rate)
+    assert any("is gone" in m or "no " in m for m in listener.messages), listener.messages
+    assert listener.diagnostics["reconnections"] == "1"
+
+
+def test_lifecycle_over_its_services() -> None:
+    emulator = Emulator()
+    try:
+        with listening(
+            "driver:=bitalino", f"port:={emulator.port}", "channels:=[1]", "muscles:=[TA_r]", "autostart:=false"
+        ) as listener:
+            assert state(listener) == "unconfigured"
+            assert not change(listener, Transition.TRANSITION_ACTIVATE)
+            assert change(listener, Transition.TRANSITION_CONFIGURE) and state(listener) == "inactive"
+            listener.spin(0.3)
+            assert not listener.frames, "samples before activation"
+            for _ in range(2):
+                listener.frames.clear()
+                assert change(listener, Transition.TRANSITION_ACTIVATE) and state(listener) == "active"
+                assert listener.spin_until(lambda: len(listener.frames) > 20)
+                assert listener.frames[0].first_sample == 0, "each activation counts from 0"
+                assert change(listener, Transition.TRANSITION_DEACTIVATE) and state(listener) == "inactive"
+                listener.spin(0.2)
+                heard = len(listener.frames)
+                listener.spin(0.3)
+                assert len(listener.frames) == heard, "samples after deactivation"
+                assert_continuous(listener)
+            assert change(listener, Transition.TRANSITION_CLEANUP) and state(listener) == "unconfigured"
+            assert change(listener, Transition.TRANSITION_CONFIGURE)
+            assert change(listener, Transition.TRANSITION_INACTIVE_SHUTDOWN) and state(listener) == "finalized"
+            assert listener.stop() == 0
+    finally:
+        emulator.close()
+
+
+def test_a_device_that_is_not_there_fails_to_configure_and_another_in_its_place_is_an_error(tmp_path: Path) -> None:
+    source_id = f"exo-changing-{os.getpid()}"
+    with listening("driver:=lsl", f"source_id:={source_id}", "resolve_timeout_s:=0.5", "autostart:=false") as listener:
+        assert not change(listener, Transition.TRANSITION_CONFIGURE) and state(listener) == "unconfigured"
+        outlet = bench.NumberedOutlet(source_id)
+        try:
+            assert change(listener, Transition.TRANSITION_CONFIGURE) and change(
+                listener, Transition.TRANSITION_ACTIVATE
+            )
+            assert listener.spin_until(lambda: bool(listener.frames))
+            outlet.close()
+            outlet = bench.NumberedOutlet(source_id, unit="kg")
+            assert listener.spin_until(lambda: any("in 'kg'" in m for m in listener.messages)), listener.messages
+            assert state(listener) == "unconfigured"
+        finally:
+            outlet.close()
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [("driver:=brainflow", "muscles:=[TA_r]"), ("driver:=myo",), ("driver:=brainflow", "board:=CYTON_DAISY_BOARD")],
+    ids=["too few muscles", "unknown driver", "unknown or slow board"],
+)
+def test_what_no_waiting_mends_ends_the_node_with_code_2(parameters: tuple[str, ...]) -> None:
+    with listening(*parameters) as listener:
+        assert listener.process.wait(timeout=20.0) == 2
+
+
+def test_without_a_device_it_waits_and_stops_at_once_when_told() -> None:
+    with listening("driver:=bitalino", "port:=/dev/nowhere") as listener:
+        assert listener.spin_until(lambda: any("no BITalino at /dev/nowhere" in m for m in listener.messages))
+        listener.process.send_signal(signal.SIGINT)
+        assert listener.process.wait(timeout=5.0) == 0
