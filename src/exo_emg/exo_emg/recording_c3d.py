@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from exo_common.c3d import read_emg
-from exo_emg.recording_format import Contents, FloatArray
+from exo_emg.recording_format import Contents, FloatArray, emg_columns
 
 BLOCK_S = 10.0
 
 
-def open_c3d(path: Path) -> Contents:
+def open_c3d(path: Path, names: Mapping[str, str]) -> Contents:
     """Open a C3D file; time counts from its first marker frame.
 
     Raises
@@ -19,10 +19,13 @@ def open_c3d(path: Path) -> Contents:
     ExoError : if it is damaged or truncated, or holds no channel in volts.
     """
     found = read_emg(path)
-    length = max(1, round(BLOCK_S * found.rate_hz))
+    notes: list[str] = []
+    chosen = emg_columns(path, found.names, ("V",) * len(found.names), names, notes)
+    samples, length = found.values[:, chosen], max(1, round(BLOCK_S * found.rate_hz))
 
     def blocks() -> Iterator[FloatArray]:
-        for start in range(0, len(found.values), length):
-            yield found.values[start : start + length]
+        for start in range(0, len(samples), length):
+            yield samples[start : start + length]
 
-    return Contents(found.names, ("V",) * len(found.names), found.rate_hz, 0.0, blocks)
+    labels = tuple(found.names[i] for i in chosen)
+    return Contents(labels, ("V",) * len(labels), found.rate_hz, 0.0, blocks, notes)

@@ -18,8 +18,7 @@ import numpy as np
 
 from exo_common.c3d import VOLT_UNITS
 from exo_common.errors import ExoError
-from exo_emg.muscles import known
-from exo_emg.recording_format import PERCENT_UNITS, Contents, FileOptions, FloatArray
+from exo_emg.recording_format import PERCENT_UNITS, TIME_NAMES, Contents, FileOptions, FloatArray, emg_columns
 
 # Rows read at a time: seconds of signal, and no more than some 10 ms of work when they are played.
 BLOCK_ROWS = 5000
@@ -32,13 +31,7 @@ LONGEST_HOLE_S = 600.0
 # A step is a hole when it is longer than this many usual ones.
 HOLE_STEPS = 1.5
 
-TIME_NAMES = re.compile(r"^(time|times|timestamp|t|zeit|temps|x)(\s*(axis|stamp))?$", re.IGNORECASE)
 TIME_UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-# Columns that come with EMG and are none.
-OTHERS = re.compile(
-    r"(?i)\b(acc|accel\w*|gyro\w*|mag|imu|frame\w*|sample\w*|index|row|marker|trigger|trig|sync\w*|event\w*|force\w*|"
-    r"moment\w*|torque\w*|angle\w*|gonio\w*|foot\s*switch\w*|fsr|battery|f[xyz]\d*|m[xyz]\d*|time)\b"
-)
 RATE_TALK = re.compile(
     r"(?i)(?:sampl\w*|scan)?\s*(?:rate|frequency|freq|hz)\b[^0-9]{0,20}([0-9]+(?:[.,][0-9]+)?)\s*(k?)"
 )
@@ -72,7 +65,7 @@ def open_table(path: Path, options: FileOptions, names: Mapping[str, str]) -> Co
     table = _describe(path)
     time = next((i for i, label in enumerate(table.labels) if TIME_NAMES.match(label)), None)
     notes: list[str] = []
-    chosen = _emg_columns(table, time, names, notes)
+    chosen = emg_columns(path, table.labels, table.units, names, notes)
     first = next(_blocks(table), None)
     if first is None or not len(first):
         raise ExoError(f"{path} holds no row of numbers; record or export it again")
@@ -101,23 +94,6 @@ def open_table(path: Path, options: FileOptions, names: Mapping[str, str]) -> Co
 
     labels, units = (tuple(values[i] for i in chosen) for values in (table.labels, table.units))
     return Contents(labels, units, rate, time0, blocks, notes)
-
-
-def _emg_columns(table: _Table, time: int | None, names: Mapping[str, str], notes: list[str]) -> list[int]:
-    chosen, aside = [], []
-    for i, (label, unit) in enumerate(zip(table.labels, table.units, strict=True)):
-        if i == time or not label:
-            continue
-        voltage = not unit or unit in VOLT_UNITS or unit in PERCENT_UNITS
-        if label in names or (voltage and (known(label) or not OTHERS.search(label.replace("_", " ")))):
-            chosen.append(i)
-        else:
-            aside.append(label)
-    if not chosen:
-        raise ExoError(f"{table.path} has no column of a muscle in {', '.join(table.labels[:12])}; name its columns")
-    if aside:
-        notes.append(f"columns that are no EMG were left out: {', '.join(aside)}")
-    return chosen
 
 
 class _Clock:

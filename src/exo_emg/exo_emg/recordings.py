@@ -172,7 +172,7 @@ def open_recording(
     Parameters
     ----------
     options : what the file leaves open.
-    names : label in the file -> `<muscle>_<side>`, or `trigger` for a synchronisation signal;
+    names : label in the file -> `<muscle>_<side>`, `trigger` for a synchronisation signal or `-` to leave it out;
         for labels that are not understood by themselves.
 
     Raises
@@ -186,7 +186,7 @@ def open_recording(
     if path.is_dir() or suffix in (".mcap", ".db3"):
         contents = open_bag(path)
     elif suffix == ".c3d":
-        contents = open_c3d(path)
+        contents = open_c3d(path, names)
     elif suffix in (".sto", ".mot", ".csv", ".txt", ".tsv"):
         contents = open_table(path, options, names)
     else:

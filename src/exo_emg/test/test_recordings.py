@@ -66,6 +66,7 @@ def test_other_columns_are_left_out_with_a_note_and_the_trigger_is_kept_if_asked
     assert found.layout.muscles == MUSCLES and any("ACC X, Sync" in note for note in found.notes)
     both = read_recording(path, names={"Sync": "trigger"})
     assert both.layout.muscles == (*MUSCLES, "trigger") and both.samples[:, 2].max() == 5.0
+    assert read_recording(path, names={"L_TA": "-"}).layout.muscles == ("soleus_r",)
 
 
 def test_missing_rows_and_cells_are_nan_in_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,6 +206,26 @@ def test_no_file_and_other_files(tmp_path: Path) -> None:
     for name, words in (("none.csv", "does not exist"), ("a.xyz", "no EMG file")):
         with pytest.raises(ExoError, match=words):
             open_recording(tmp_path / name)
+
+
+def test_emg_of_a_c3d_is_told_from_force_plates_and_pulses(tmp_path: Path) -> None:
+    ezc3d = pytest.importorskip("ezc3d")
+    content, n = ezc3d.c3d(), 1000
+    channels = {"R_soleus": "mV", "Force.Fz1": "V", "Pin 4": "V", "Sync": "V", "L_TA": "uV", "Fz2": "N"}
+    content["parameters"]["POINT"]["RATE"]["value"] = [100.0]
+    content["data"]["points"] = np.ones((4, 0, n // 10))
+    content["data"]["analogs"] = np.random.default_rng(0).standard_normal((1, len(channels), n)) * 0.2
+    content.add_parameter("ANALOG", "RATE", [1000.0])
+    content.add_parameter("ANALOG", "LABELS", list(channels))
+    content.add_parameter("ANALOG", "UNITS", list(channels.values()))
+    content.add_parameter("FORCE_PLATFORM", "CHANNEL", [3, 0])
+    path = tmp_path / "walk.c3d"
+    content.write(str(path))
+    found = read_recording(path)
+    assert found.layout.muscles == MUSCLES and found.layout.rate_hz == 1000.0
+    np.testing.assert_allclose(found.samples.std(axis=0), [2e-4, 2e-7], rtol=0.1)
+    assert found.notes == ("columns that are no EMG were left out: Sync",)
+    assert "trigger" in read_recording(path, names={"Sync": "trigger"}).layout.muscles
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the reference recordings are not here")
