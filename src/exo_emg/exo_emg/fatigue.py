@@ -316,14 +316,16 @@ class FatigueMonitor:
             use = self._usable[now, channel] & np.isfinite(phase[:, channel])
             channel_phase, times = phase[use, channel], tile_s[use]
             activity, strides = learnt.window(
-                channel_phase, self._spectra[now, channel][use].astype(float), self._arv[now, channel][use]
+                channel_phase,
+                self._spectra[now, channel][use].astype(float),
+                self._arv[now, channel][use],
+                self._keep_strides,
             )
             activities.append(activity)
-            if self._keep_strides:
-                self.strides += [
-                    Stride(float(np.interp(start + 0.5, channel_phase, times)), channel, stride)
-                    for start, stride in strides
-                ]
+            self.strides += [
+                Stride(float(np.interp(start + 0.5, channel_phase, times)), channel, stride)
+                for start, stride in strides
+            ]
         self.windows.append(Window(float(0.5 * (tile_s[0] + tile_s[-1])), tuple(activities)))
         self._judgement = [self._judge(channel) for channel in range(self.layout.channels)]
         self._keep_tail(bins - 2 * self._margin, ~now)

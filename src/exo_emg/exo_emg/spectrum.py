@@ -101,7 +101,7 @@ class Tiling:
 
     @functools.cached_property
     def _frequencies(self) -> NDArray[np.float64]:
-        return np.fft.rfftfreq(2 * self.hop, 1.0 / self.rate_hz)
+        return np.fft.rfftfreq(2 * self.hop, 1.0 / self.rate_hz).astype(np.float64)
 
     @functools.cached_property
     def _passed(self) -> NDArray[np.float64]:

@@ -73,8 +73,12 @@ class PhaseWindows:
         self._windows = 0
 
     def window(
-        self, phase: NDArray[np.float64], spectra: NDArray[np.float64], arv: NDArray[np.float64]
-    ) -> tuple[Activity, list[tuple[float, Activity]]]:
+        self,
+        phase: NDArray[np.float64],
+        spectra: NDArray[np.float64],
+        arv: NDArray[np.float64],
+        each_stride: bool = False,
+    ) -> tuple[Activity, list[tuple[int, Activity]]]:
         """Judge one window.
 
         Parameters
@@ -85,7 +89,7 @@ class PhaseWindows:
 
         Returns
         -------
-        The window's activity, and (phase of the stride's start, activity) of every stride in it.
+        The window's activity, and (phase of the stride's start, activity) of every stride in it if asked for.
         """
         if np.ptp(phase) < STRIDES_MIN if len(phase) else True:
             return NOTHING, []
@@ -112,25 +116,20 @@ class PhaseWindows:
         weighted = member * self._weight()[place[wanted]]
         clean = weighted @ (spectra[wanted] - self._quiet)
         total = weighted @ power[wanted]
-        strides = [
-            (float(name), self._activity(1, shape, float(amplitude), float(p)))
-            for name, shape, amplitude, p in zip(names, clean, own_arv, own_power, strict=True)
-        ]
         # Every stride weighs the same however strong, less where noise dominates it.
-        shape = np.mean(clean / total[:, None], axis=0)
-        return self._activity(len(names), shape, float(np.median(own_arv)), float(np.median(own_power))), strides
+        shape = np.mean(clean / total[:, None], axis=0, keepdims=True)
+        (whole,) = self._activities(len(names), shape, np.array([np.median(own_arv)]), np.array([np.median(own_power)]))
+        strides = self._activities(1, clean, own_arv, own_power) if each_stride else []
+        return whole, list(zip(names.tolist(), strides, strict=False))
 
-    def _activity(self, strides: int, shape: NDArray[np.float64], arv: float, power: float) -> Activity:
+    def _activities(
+        self, strides: int, shapes: NDArray[np.float64], arv: NDArray[np.float64], power: NDArray[np.float64]
+    ) -> list[Activity]:
         f = self._frequency
-        return Activity(
-            strides,
-            arv,
-            float(np.sqrt(max(power, 0.0))),
-            float(median_frequency(f, shape)),
-            float(mean_frequency(f, shape)),
-            float(dimitrov_index(f, shape)),
-            shape,
-        )
+        rms = np.sqrt(np.maximum(power, 0.0))
+        measures = (arv, rms, median_frequency(f, shapes), mean_frequency(f, shapes), dimitrov_index(f, shapes))
+        rows = np.stack(measures, axis=1).tolist()
+        return [Activity(strides, *row, spectrum=shape) for row, shape in zip(rows, shapes, strict=True)]
 
     def _learn(
         self,
