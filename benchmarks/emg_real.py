@@ -2,8 +2,8 @@
 
 gait_speeds: 12 wearers, 8 muscles of the right leg at 1500 Hz, comfortable and fast, one right stride per trial.
 emg_walking: 13 muscles of one adult on a treadmill at 1000 Hz, five strides. Timing is held against the norms' on/off
-table, in percent of the gait cycle; a muscle is on above a quarter of the way from its floor to its peak. That threshold is the
-usual choice, not fitted; norms differ from each other and from wearer to wearer by ten percent and more.
+table, in percent of the gait cycle; a muscle is on above a quarter of the way from its floor to its peak. That
+threshold is the usual choice, not fitted; norms differ among themselves and wearers among each other by ten percent.
 """
 
 from __future__ import annotations
