@@ -127,9 +127,11 @@ class PhaseWindows:
     ) -> list[Activity]:
         f = self._frequency
         rms = np.sqrt(np.maximum(power, 0.0))
-        measures = (arv, rms, median_frequency(f, shapes), mean_frequency(f, shapes), dimitrov_index(f, shapes))
-        rows = np.stack(measures, axis=1).tolist()
-        return [Activity(strides, *row, spectrum=shape) for row, shape in zip(rows, shapes, strict=True)]
+        median, mean, dimitrov = median_frequency(f, shapes), mean_frequency(f, shapes), dimitrov_index(f, shapes)
+        return [
+            Activity(strides, float(arv[k]), float(rms[k]), float(median[k]), float(mean[k]), float(dimitrov[k]), shape)
+            for k, shape in enumerate(shapes)
+        ]
 
     def _learn(
         self,
