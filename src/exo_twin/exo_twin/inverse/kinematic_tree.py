@@ -26,7 +26,7 @@ class Drive:
     ----------
     coordinate : index of the driving coordinate; -1 for a constant.
     slope, offset : of the straight line, rad/rad or m/rad, and rad or m.
-    table : (2, m) coordinate and value where the function is curved, else None.
+    table : (2, m) coordinate, evenly spaced, and value where the function is curved, else None.
     """
 
     coordinate: int
@@ -75,6 +75,8 @@ class KinematicTree:
     bodies, joints : one joint per body, the one it hangs on.
     coordinates : names; angles in rad, translations in m.
     default, lower, upper : (n_coordinates,) default values and ranges.
+    clamped : (n_coordinates,) whether a coordinate must stay in its range.
+    locked : (n_coordinates,) whether it stays at its default (locked, or prescribed to be constant).
     markers : names of the body-fixed points.
     marker_body : (k,) index of the body of each.
     marker_place : (k, 3) m, in the body.
@@ -86,6 +88,8 @@ class KinematicTree:
     default: FloatArray
     lower: FloatArray
     upper: FloatArray
+    clamped: NDArray[np.bool_]
+    locked: NDArray[np.bool_]
     markers: tuple[str, ...]
     marker_body: NDArray[np.int64]
     marker_place: FloatArray
@@ -93,6 +97,11 @@ class KinematicTree:
     def index(self, coordinate: str) -> int:
         """Index of a coordinate by name."""
         return self.coordinates.index(coordinate)
+
+    def turns(self) -> NDArray[np.bool_]:
+        """(n_coordinates,): which coordinates are angles; the others are lengths."""
+        angles = {drive.coordinate for joint in self.joints for drive in joint.drives[:3]}
+        return np.array([i in angles for i in range(len(self.coordinates))])
 
     def moves(self) -> NDArray[np.bool_]:
         """(n_markers, n_coordinates): which coordinates can move which markers."""

@@ -14,7 +14,8 @@ from exo_twin.opensim_runtime import opensim
 
 FloatArray = NDArray[np.float64]
 
-TABLE_POINTS = 121  # 1-2 degrees apart over a coordinate's range; cubic between
+TABLE_POINTS = 181  # about a degree apart over a coordinate's range; cubic between
+BEYOND_RANGE = 0.25  # of a range, by which tables reach beyond either end: walkers exceed a model's limits
 LINEAR_TOLERANCE = 1e-9  # rad or m; a function this near to its chord is a straight line
 # Axes that each simple joint turns about; a weld has none, a custom joint tells its own.
 SIMPLE_JOINTS = {"PinJoint": ("z",), "UniversalJoint": ("x", "y"), "BallJoint": ("x", "y", "z"), "WeldJoint": ()}
@@ -28,11 +29,14 @@ def kinematic_tree(model: Any) -> KinematicTree:
 
     Raises
     ------
-    ExoError : for a joint type, or a coupler of several coordinates, that is not understood.
+    ExoError : for a joint type, a coupler of several coordinates, or a coordinate prescribed over time, that
+        is not understood.
     """
     names = [c.getName() for c in model.getCoordinateSet()]
     ranges = {c.getName(): (c.getRangeMin(), c.getRangeMax()) for c in model.getCoordinateSet()}
-    defaults = {c.getName(): c.getDefaultValue() for c in model.getCoordinateSet()}
+    defaults = {c.getName(): _resting(c) for c in model.getCoordinateSet()}
+    clamped = {c.getName(): c.getDefaultClamped() for c in model.getCoordinateSet()}
+    locked = {c.getName(): c.getDefaultLocked() or c.get_prescribed() for c in model.getCoordinateSet()}
     couplers = _couplers(model)
     free = [name for name in names if name not in couplers]
     hangs: dict[str, tuple[str, Any]] = {}
@@ -75,10 +79,23 @@ def kinematic_tree(model: Any) -> KinematicTree:
         np.array([defaults[name] for name in free]),
         np.array([ranges[name][0] for name in free]),
         np.array([ranges[name][1] for name in free]),
+        np.array([clamped[name] for name in free]),
+        np.array([locked[name] for name in free]),
         tuple(marker_names),
         np.array(marker_body, dtype=np.int64),
         np.array(marker_place).reshape(-1, 3),
     )
+
+
+def _resting(coordinate: Any) -> float:
+    """Where a coordinate stands unless it is moved, rad or m."""
+    if not coordinate.get_prescribed():
+        return float(coordinate.getDefaultValue())
+    if opensim.Constant.safeDownCast(coordinate.getPrescribedFunction()) is None:
+        raise ExoError(
+            f"coordinate {coordinate.getName()} is prescribed to change over time; make it constant, lock it or free it"
+        )
+    return _value(coordinate.getPrescribedFunction(), 0.0)
 
 
 def _couplers(model: Any) -> dict[str, tuple[str, Any]]:
@@ -142,7 +159,8 @@ def _drive(
     if not driver:
         return Drive(-1, 0.0, _value(function, 0.0))
     low, high = ranges[driver]
-    x = np.linspace(low, high, TABLE_POINTS)
+    beyond = BEYOND_RANGE * (high - low)
+    x = np.linspace(low - beyond, high + beyond, TABLE_POINTS)
     y = x.copy()
     for link in reversed(chain):
         y = np.array([_value(link, v) for v in y])

@@ -1,0 +1,350 @@
+"""Inverse kinematics: measured markers in, coordinates of a kinematic tree with their uncertainty out. No opensim.
+
+Minimises the weighted squared distances of the markers from the model, as OpenSim's
+inverse kinematics tool does, within the coordinates' limits. A whole recording
+is solved together: a few frames from scratch, the others from their neighbours. Samples
+that contradict all others are left out and reported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exo_common.errors import ExoError
+from exo_common.opensim_files import Markers
+from exo_twin.inverse.kinematic_tree import GROUND, KinematicTree
+from exo_twin.inverse.marker_checks import check_units, dropped_sentences, find_exchanged, untold_sentences
+from exo_twin.inverse.pose_solver import GAIN_ROUGH, PoseSolver, Sensitivity
+from exo_twin.inverse.tree_motion import TreeMotion
+
+FloatArray = NDArray[np.float64]
+
+MIN_MARKERS = 4  # seen in a frame, or nothing is told
+KEY_S = 0.1  # between frames that are solved from scratch
+HEADINGS = 8  # directions the body may face, tried at the start
+DOUBTFUL = 1.5  # times the median cost: such a start is tried again from its neighbour
+# A sample this many times as far off as its marker usually is, but within these bounds (m), is an outlier.
+# Skin moves on bone by 0.01-0.03 m (Leardini et al. 2005, Gait Posture 21:212).
+OUTLIER_TIMES, OUTLIER_BOUNDS = 4.0, (0.06, 0.2)
+MOST_DROPPED = 0.34  # of a frame's markers
+ANGLE_SD, LENGTH_SD = 1.0, 1.0  # rad, m: how little is known of a coordinate that no marker tells
+UNTOLD_ANGLE, UNTOLD_LENGTH = 0.25, 0.1  # rad, m: standard deviation beyond which a coordinate counts as not told
+NOISE_FRAMES = 5.0  # that the mean noise of all markers counts for in each one's
+NOISE_LEAST = 1e-3  # m
+AT_LIMIT = 0.009  # rad (half a degree) or m
+
+
+@dataclasses.dataclass(frozen=True)
+class MarkerPoses:
+    """Solved motion.
+
+    Attributes
+    ----------
+    time : (n,) s.
+    coordinates : names of the tree's coordinates.
+    q, q_sd : (n, n_coordinates) rad and m; NaN in frames with too few markers. The deviation is large where
+        no marker tells a coordinate; such values follow the neighbouring frames'.
+    names : the markers used.
+    residual : (n, k) m, distance of each marker from the model, also of those left out; NaN where missing.
+    dropped : (n, k) samples left out because they contradict the others.
+    saturated : clamped coordinate -> share of the frames at a limit.
+    iterations : (n,)
+    warnings : sentences.
+    """
+
+    time: FloatArray
+    coordinates: tuple[str, ...]
+    q: FloatArray
+    q_sd: FloatArray
+    names: tuple[str, ...]
+    residual: FloatArray
+    dropped: NDArray[np.bool_]
+    saturated: dict[str, float]
+    iterations: NDArray[np.int64]
+    warnings: tuple[str, ...]
+
+
+class MarkerIk:
+    """Inverse kinematics of one wearer's tree.
+
+    Parameters
+    ----------
+    tree : scaled, with the wearer's markers.
+    weights : marker -> weight; markers not named weigh nothing. By default all weigh the same.
+    released : clamped coordinates whose limits are not kept.
+
+    Attributes
+    ----------
+    tree : with the weighted markers only.
+    free : indices of the coordinates that are solved for; the others stay at their default.
+    prior_sd : (n_coordinates,) rad and m, standard deviation of a coordinate that no marker tells.
+
+    Raises
+    ------
+    ExoError : if too few markers carry weight.
+    """
+
+    def __init__(
+        self, tree: KinematicTree, weights: Mapping[str, float] | None = None, released: Collection[str] = ()
+    ) -> None:
+        given = dict.fromkeys(tree.markers, 1.0) if weights is None else weights
+        used = [name for name in tree.markers if given.get(name, 0.0) > 0.0]
+        if len(used) < MIN_MARKERS:
+            raise ExoError(f"only {len(used)} markers of the model have a weight; inverse kinematics needs more")
+        self.tree = tree.select(used)
+        self.weight = np.array([given[name] for name in used])
+        self.motion = TreeMotion(self.tree)
+        self.free = np.flatnonzero(self.tree.moves().any(axis=0) & ~tree.locked)
+        turns = tree.turns()
+        # A full circle is no limit: who walks round must not meet an end.
+        clamped = tree.clamped & ~np.isin(tree.coordinates, tuple(released))
+        clamped &= ~(turns & (tree.upper - tree.lower >= 2.0 * np.pi - 1e-6))
+        self.clamped = clamped
+        self.lower = np.where(clamped, tree.lower, -np.inf)
+        self.upper = np.where(clamped, tree.upper, np.inf)
+        self.solver = PoseSolver(self.motion, self.free, self.lower, self.upper)
+        own = np.where(turns, ANGLE_SD, LENGTH_SD)
+        self.prior_sd = np.minimum(own, np.where(clamped, (tree.upper - tree.lower) / np.sqrt(12.0), np.inf))
+        self.prior_sd[tree.locked] = 0.0
+        self.untold_sd = np.where(turns, UNTOLD_ANGLE, UNTOLD_LENGTH)
+        roots = [joint for joint in tree.joints if joint.parent == GROUND]
+        self._root = np.intersect1d(self.free, [d.coordinate for joint in roots for d in joint.drives])
+        self._upright = _upright_coordinate(tree, self._root)
+        self._root_solver = PoseSolver(
+            self.motion, self._root, np.full_like(self.lower, -np.inf), np.full_like(self.upper, np.inf)
+        )
+
+    def solve(self, markers: Markers) -> MarkerPoses:
+        """Solve a recording; markers in the ground frame, m, NaN where missing; unknown names are ignored.
+
+        Raises
+        ------
+        ExoError : if too few markers are on the model, or the units are wrong.
+        """
+        measured, weight = self.arrange(markers)
+        told = (weight > 0.0).sum(axis=1) >= MIN_MARKERS
+        if not told.any():
+            raise ExoError(
+                f"no frame shows {MIN_MARKERS} markers that are on the model; check the marker names against the model's"
+            )
+        seen = weight > 0.0
+        check_units(self.motion, self.tree, measured, seen)
+        rows = np.flatnonzero(told)
+        time, measured, weight = markers.time[rows], measured[rows], weight[rows]
+        start, begun = self._starts(time, measured, weight)
+        reference = np.broadcast_to(self.tree.default, start.shape).copy()
+        poses = self.solver.solve(measured, weight, start, reference)
+        q, iterations = poses.q, poses.iterations + begun
+        q, weight, judged = self._without_outliers(q, measured, weight, reference, iterations)
+        noise = self.noise(judged, weight)
+        q_sd = self.deviation(judged, weight, noise)
+        untold = q_sd > self.untold_sd
+        if untold.any():
+            filled = _filled(time, q, untold)
+            again = (filled != q).any(axis=1)
+            if again.any():
+                more = self.solver.solve(measured[again], weight[again], filled[again], filled[again])
+                q[again] = more.q
+                iterations[again] += more.iterations
+                judged = self.solver.sensitivity(q, measured, weight)
+                q_sd = self.deviation(judged, weight, noise)
+        return self._result(markers, rows, q, q_sd, judged, weight, seen, iterations)
+
+    def arrange(self, markers: Markers) -> tuple[FloatArray, FloatArray]:
+        """Measured places (n, k, 3) m of the tree's markers, 0 where missing, and weights (n, k), 0 where missing."""
+        measured = np.full((len(markers.time), len(self.tree.markers), 3), np.nan)
+        for i, name in enumerate(self.tree.markers):
+            if name in markers.names:
+                measured[:, i] = markers.position[:, markers.names.index(name)]
+        seen = np.isfinite(measured).all(axis=2)
+        return np.where(seen[..., None], measured, 0.0), np.where(seen, self.weight, 0.0)
+
+    def from_scratch(self, measured: FloatArray, weight: FloatArray) -> tuple[FloatArray, NDArray[np.int64]]:
+        """Rough poses (n, n_coordinates) without any start, and iterations (n,): default posture, best heading first."""
+        n = len(measured)
+        headings = np.linspace(0.0, 2.0 * np.pi, HEADINGS, endpoint=False) if self._upright >= 0 else np.zeros(1)
+        start = np.tile(self.tree.default, (len(headings), n, 1))
+        if self._upright >= 0:
+            start[:, :, self._upright] += ((headings + np.pi) % (2.0 * np.pi) - np.pi)[:, None]
+        every = (np.tile(measured, (len(headings), 1, 1)), np.tile(weight, (len(headings), 1)))
+        start = start.reshape(len(headings) * n, -1)
+        tried = self._root_solver.solve(*every, start, start, GAIN_ROUGH)
+        best = tried.cost.reshape(len(headings), n).argmin(axis=0)
+        q = tried.q.reshape(len(headings), n, -1)[best, np.arange(n)]
+        poses = self.solver.solve(measured, weight, q, np.broadcast_to(self.tree.default, q.shape), GAIN_ROUGH)
+        spent = tried.iterations.reshape(len(headings), n).sum(axis=0)
+        return poses.q, poses.iterations + spent
+
+    def outlier_limit(self, usual: FloatArray) -> FloatArray:
+        """Distance (k,) m beyond which a sample is left out, from the marker's usual distance (k,) m."""
+        return np.clip(OUTLIER_TIMES * usual, *OUTLIER_BOUNDS)
+
+    def noise(self, judged: Sensitivity, weight: FloatArray) -> FloatArray:
+        """Variance (k,) m^2 per axis of every marker's misfit, from the residuals of n frames."""
+        used = weight > 0.0
+        own = np.where(used, judged.misfit() ** 2 / 3.0, 0.0)
+        mean = own.sum() / max(int(used.sum()), 1)
+        pooled = (own.sum(axis=0) + NOISE_FRAMES * mean) / (used.sum(axis=0) + NOISE_FRAMES)
+        return np.asarray(np.maximum(pooled, NOISE_LEAST**2))
+
+    def deviation(self, judged: Sensitivity, weight: FloatArray, noise: FloatArray) -> FloatArray:
+        """Standard deviation (n, n_coordinates), rad and m, of the solution given the markers' noise (k,) m^2.
+
+        Weights need not be inverse variances, so the noise goes through the solution
+        (H^-1 J^T W S W J H^-1); what no marker tells is as uncertain as before.
+        """
+        through = self.solver.information(judged.twists, judged.on_model, weight**2 * noise)
+        variance = np.einsum("nij,nji->ni", judged.inverse @ through, judged.inverse)
+        prior = self.prior_sd[self.free] ** 2
+        pulled = self.solver.pull(weight)[:, None, None] * judged.inverse
+        variance = variance + np.einsum("nij,j->ni", pulled**2, prior)
+        result = np.tile(self.prior_sd, (len(weight), 1))
+        result[:, self.free] = np.sqrt(variance * prior / (variance + prior))
+        return result
+
+    def _starts(self, time: FloatArray, measured: FloatArray, weight: FloatArray) -> tuple[FloatArray, NDArray[np.int64]]:
+        """Key frames solved from scratch, the others between them."""
+        wanted = max(2, int(np.ceil((time[-1] - time[0]) / KEY_S)) + 1)
+        keys = np.unique(np.linspace(0, len(time) - 1, min(wanted, len(time))).round().astype(int))
+        q, spent = self.from_scratch(measured[keys], weight[keys])
+        q = self._second_chance(q, measured[keys], weight[keys])
+        if self._upright >= 0:
+            q[:, self._upright] = np.unwrap(q[:, self._upright])
+        start = np.empty((len(time), q.shape[1]))
+        for i in range(q.shape[1]):
+            start[:, i] = np.interp(time, time[keys], q[:, i])
+        iterations = np.zeros(len(time), dtype=np.int64)
+        iterations[keys] = spent
+        return start, iterations
+
+    def _second_chance(self, q: FloatArray, measured: FloatArray, weight: FloatArray) -> FloatArray:
+        """Try bad key frames again from the nearest good one: a body is easily started in a wrong valley."""
+        residual = measured - self.motion.markers(self.motion.place(q))
+        cost = (weight * (residual**2).sum(axis=2)).sum(axis=1) / weight.sum(axis=1)
+        good = np.flatnonzero(cost <= DOUBTFUL * np.median(cost))
+        bad = np.setdiff1d(np.arange(len(q)), good)
+        if not len(bad):
+            return q
+        nearest = good[np.abs(good[None, :] - bad[:, None]).argmin(axis=1)]
+        start = q[nearest]
+        start[:, self._root] = q[np.ix_(bad, self._root)]
+        again = self.solver.solve(measured[bad], weight[bad], start, q[bad], GAIN_ROUGH)
+        better = again.cost < cost[bad] * weight[bad].sum(axis=1)
+        q[bad[better]] = again.q[better]
+        return q
+
+    def _without_outliers(
+        self,
+        q: FloatArray,
+        measured: FloatArray,
+        weight: FloatArray,
+        reference: FloatArray,
+        iterations: NDArray[np.int64],
+    ) -> tuple[FloatArray, FloatArray, Sensitivity]:
+        """Leave out, one by one and the worst first, samples far from where all others put them."""
+        seen = weight > 0.0
+        weight = weight.copy()
+        judged = self.solver.sensitivity(q, measured, weight)
+        limit = self._limit(judged, seen)
+        open_frames = np.ones(len(q), dtype=bool)
+        most = (MOST_DROPPED * seen.sum(axis=1)).astype(int)
+        for _ in range(int(most.max())):
+            off = judged.misfit() / limit
+            off[weight == 0.0] = 0.0
+            worst = off.argmax(axis=1)
+            open_frames &= (off.max(axis=1) > 1.0) & ((seen & (weight == 0.0)).sum(axis=1) < most)
+            rows = np.flatnonzero(open_frames)
+            if not len(rows):
+                break
+            weight[rows, worst[rows]] = 0.0
+            self._again(rows, q, measured, weight, reference, iterations)
+            judged = self.solver.sensitivity(q, measured, weight)
+            limit = np.minimum(limit, self._limit(judged, seen))
+        back = seen & (weight == 0.0) & (judged.misfit() <= limit)
+        if back.any():
+            weight = np.where(back, self.weight, weight)
+            self._again(np.flatnonzero(back.any(axis=1)), q, measured, weight, reference, iterations)
+            judged = self.solver.sensitivity(q, measured, weight)
+        return q, weight, judged
+
+    def _again(
+        self,
+        rows: NDArray[np.int64],
+        q: FloatArray,
+        measured: FloatArray,
+        weight: FloatArray,
+        reference: FloatArray,
+        iterations: NDArray[np.int64],
+    ) -> None:
+        poses = self.solver.solve(measured[rows], weight[rows], q[rows], reference[rows])
+        q[rows] = poses.q
+        iterations[rows] += poses.iterations
+
+    def _limit(self, judged: Sensitivity, seen: NDArray[np.bool_]) -> FloatArray:
+        off = np.where(seen, judged.misfit(), np.nan)
+        usual = np.zeros(off.shape[1])
+        ever = seen.any(axis=0)
+        usual[ever] = np.nanmedian(off[:, ever], axis=0)
+        return self.outlier_limit(usual)
+
+    def _result(
+        self,
+        markers: Markers,
+        rows: NDArray[np.int64],
+        q: FloatArray,
+        q_sd: FloatArray,
+        judged: Sensitivity,
+        weight: FloatArray,
+        seen: NDArray[np.bool_],
+        iterations: NDArray[np.int64],
+    ) -> MarkerPoses:
+        n, tree = len(markers.time), self.tree
+        distance = np.where(seen[rows], np.linalg.norm(judged.residual, axis=2), np.nan)
+        dropped = seen[rows] & (weight == 0.0)
+        near = (q < self.lower + AT_LIMIT) | (q > self.upper - AT_LIMIT)
+        saturated = {
+            tree.coordinates[i]: round(float(near[:, i].mean()), 3) for i in self.free if self.clamped[i]
+        }
+        told = q_sd[:, self.free] <= self.untold_sd[self.free]
+        warnings = [
+            *find_exchanged(self, judged.residual + judged.on_model, seen[rows], q, distance),
+            *dropped_sentences(tree.markers, markers.time[rows], distance, dropped),
+            *untold_sentences([tree.coordinates[i] for i in self.free], markers.time[rows], ~told),
+        ]
+
+        def whole(values: FloatArray) -> FloatArray:
+            filled = np.full((n, values.shape[1]), np.nan)
+            filled[rows] = values
+            return filled
+
+        left_out, spent = np.zeros((n, len(tree.markers)), dtype=bool), np.zeros(n, dtype=np.int64)
+        left_out[rows], spent[rows] = dropped, iterations
+        return MarkerPoses(
+            markers.time, tree.coordinates, whole(q), whole(q_sd), tree.markers, whole(distance), left_out,
+            saturated, spent, tuple(warnings),
+        )  # fmt: skip
+
+
+def _upright_coordinate(tree: KinematicTree, root: NDArray[np.int64]) -> int:
+    """The coordinate that turns the whole body about the vertical; -1 if there is none."""
+    best, found = 0.7, -1
+    for joint in tree.joints:
+        if joint.parent == GROUND:
+            for axis, drive in zip(joint.axes[:3], joint.drives[:3], strict=True):
+                rise = abs(float((joint.in_parent[:3, :3] @ axis)[1]))
+                if drive.coordinate in root and rise > best:
+                    best, found = rise, drive.coordinate
+    return found
+
+
+def _filled(time: FloatArray, q: FloatArray, untold: NDArray[np.bool_]) -> FloatArray:
+    """Coordinates that no marker tells follow a line between the frames in which they are told."""
+    result = q.copy()
+    for i in np.flatnonzero(untold.any(axis=0) & ~untold.all(axis=0)):
+        gap = untold[:, i]
+        result[gap, i] = np.interp(time[gap], time[~gap], q[~gap, i])
+    return result
