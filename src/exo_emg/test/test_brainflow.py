@@ -7,8 +7,6 @@ import time
 import numpy as np
 import pytest
 
-pytest.importorskip("brainflow")
-
 from exo_common.errors import ExoError
 from exo_emg.drivers.brainflow.driver import BrainflowConfig, BrainflowDriver
 
@@ -54,7 +52,7 @@ def test_the_synthetic_board_loses_nothing() -> None:
     assert len(index) == pytest.approx(3.0 * RATE, rel=0.1)
     stamps = [r.stamp_ns for r in got]
     assert stamps == sorted(stamps)
-    # Its first channel is a 5 Hz sine of 10 uV rms by sample count: a sample missing unseen would turn its phase by 7.2 deg.
+    # Its first channel is a 5 Hz sine of 10 uV rms by sample count: a sample missing unseen turns its phase by 7.2 deg.
     first = np.concatenate([r.samples for r in got])[:, 0]
     assert np.std(first) == pytest.approx(10e-6, rel=0.1)
     turned = first * np.exp(-2j * np.pi * SINE_HZ / RATE * index)

@@ -7,9 +7,8 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
+import pylsl
 import pytest
-
-pylsl = pytest.importorskip("pylsl")
 
 from exo_common.errors import ExoError
 from exo_emg.drivers.interface import DeviceLost, Stamps

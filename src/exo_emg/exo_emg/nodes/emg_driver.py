@@ -95,7 +95,7 @@ class EmgDriver(LifecycleNode):
         self._pump: Pump | None = None
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._fault: ExoError | None = None
-        self._hopeless = False
+        self._hopeless = self._final = False
         self._sent = 0
         self._lost_told = 0
         self._latency_ms: list[float] = []
@@ -162,6 +162,7 @@ class EmgDriver(LifecycleNode):
         """Stop and let go of the device, whatever the state."""
         self._halt()
         self._release()
+        self._final = True
         return super().on_shutdown(state)
 
     @_told
@@ -176,7 +177,8 @@ class EmgDriver(LifecycleNode):
 
     def on_stop(self) -> None:
         """The process ends."""
-        self.trigger_shutdown()
+        if not self._final:
+            self.trigger_shutdown()
 
     def _autostart_soon(self) -> None:
         self._begin = self.create_timer(0.0, self._autostart, clock=self._steady)
