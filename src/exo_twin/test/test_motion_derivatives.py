@@ -41,6 +41,13 @@ def test_the_low_pass_halves_its_cut_off_without_moving_it():
     np.testing.assert_allclose(derivatives(TIME, wave, 6.0).q[MIDDLE], 0.5 * wave[MIDDLE], atol=5e-3)
 
 
+def test_times_rounded_to_milliseconds_do_no_harm():
+    even = np.arange(0.0, 2.0, 1.0 / 120.0)
+    q = waving(even, 2)[0]
+    exact, rounded = derivatives(even, q), derivatives(np.round(even, 3), q, at=even[:-1])
+    np.testing.assert_allclose(rounded.acceleration, exact.acceleration[:-1], atol=0.2)  # of 10
+
+
 def test_a_recording_that_cannot_be_differentiated_is_named():
     q = np.zeros((len(TIME), 1))
     with pytest.raises(ExoError, match="too few"):

@@ -29,6 +29,8 @@ class BodyMotion:
     turn : (n, n_bodies, 3, 3) from body to ground.
     origin, velocity, acceleration : (n, n_bodies, 3) of the bodies' origins; m, m/s, m/s2.
     spin, spin_rate : (n, n_bodies, 3) rad/s, rad/s2.
+    sweep, carry : (n, n_bodies, 3, 3) times a reach from the body's origin, in the ground frame: how much faster, and
+        how much more accelerated, the point there is than the origin.
     joint : (n, n_bodies, 3) m, where the joint that a body hangs on turns it.
     freedom : (n, n_bodies, 6, 3) how the joint moves its body per unit of the coordinate that drives each axis:
         three angular velocities about `joint` and three velocities of it.
@@ -40,6 +42,8 @@ class BodyMotion:
     acceleration: FloatArray
     spin: FloatArray
     spin_rate: FloatArray
+    sweep: FloatArray
+    carry: FloatArray
     joint: FloatArray
     freedom: FloatArray
 
@@ -100,11 +104,11 @@ class MovingTree:
             self._knots[i, :pieces], self._end[i] = table[0, :-1], table[0, -1]
             self._pieces[i, :pieces] = CubicSpline(*table).c.T
 
-    def at(self, q: FloatArray, speed: FloatArray, acceleration: FloatArray) -> BodyMotion:
+    def at(self, q: FloatArray, q_rate: FloatArray, q_growth: FloatArray) -> BodyMotion:
         """The motion of the bodies for coordinates, their velocities and accelerations, each (n, n_coordinates)."""
         value, slope, bend = self._drives(q)
-        rate = slope * speed[:, self._coordinate]
-        growth = slope * acceleration[:, self._coordinate] + bend * speed[:, self._coordinate] ** 2
+        rate = slope * q_rate[:, self._coordinate]
+        growth = slope * q_growth[:, self._coordinate] + bend * q_rate[:, self._coordinate] ** 2
         n, n_bodies = len(q), len(self._parents)
         value, rate, growth = (a.reshape(n, n_bodies, 6) for a in (value, rate, growth))
         # In the parent body's frame: the six axes as the turns before them carry them, and the joint's own motion.
@@ -122,40 +126,40 @@ class MovingTree:
         local = frame @ self._out
         stack[..., 6] = self._arm + np.einsum("nbk,bki->nbi", value[..., TURNS:], self._shifts)
         stack[..., 7] = -np.einsum("nbij,bj->nbi", local, self._back)
-        first = rate[..., 0, None] * stack[..., 0]
-        second = first + rate[..., 1, None] * stack[..., 1]
-        stack[..., 8] = second + rate[..., 2, None] * stack[..., 2]
+        spinning = rate[..., None, :TURNS] * stack[..., :TURNS]
+        stack[..., 8] = spinning.sum(axis=-1)
         stack[..., 9] = (stack[..., :TURNS] @ growth[..., :TURNS, None])[..., 0]
-        stack[..., 9] += rate[..., 1, None] * cross(first, stack[..., 1])
-        stack[..., 9] += rate[..., 2, None] * cross(second, stack[..., 2])
+        # Axes turn with the turns before them.
+        before = spinning[..., :2].cumsum(axis=-1).swapaxes(-1, -2)
+        stack[..., 9] += cross(before, spinning[..., 1:].swapaxes(-1, -2)).sum(axis=-2)
         turn, base = self._chain(local)
         stack = base @ stack
-        arm, back, own_spin, own_rate = (np.ascontiguousarray(stack[..., i]) for i in range(6, 10))
-        drift = (stack[..., 3:6] @ rate[..., TURNS:, None])[..., 0]
-        spin = self.above @ own_spin
-        base_spin = spin - own_spin
-        own_rate = own_rate + cross(base_spin, own_spin)
-        spin_rate = self.above @ own_rate
-        base_rate = spin_rate - own_rate
-        arm_velocity, back_velocity = cross(base_spin, arm), cross(spin, back)
-        pull = (stack[..., 3:6] @ growth[..., TURNS:, None])[..., 0] + cross(base_rate, arm) + cross(spin_rate, back)
-        pull += cross(base_spin, arm_velocity + 2.0 * drift) + cross(spin, back_velocity)
-        origin = self.above @ (arm + back)
+        arm, back, own_spin, own_rate = (stack[..., i : i + 1] for i in range(6, 10))
+        drift, pull = stack[..., 3:6] @ rate[..., TURNS:, None], stack[..., 3:6] @ growth[..., TURNS:, None]
+        spin = self._summed(own_spin)
+        base_sweep, sweep = _cross_matrix((spin - own_spin)[..., 0]), _cross_matrix(spin[..., 0])
+        own_rate = own_rate + base_sweep @ own_spin
+        spin_rate = self._summed(own_rate)
+        base_carry = _cross_matrix((spin_rate - own_rate)[..., 0]) + base_sweep @ base_sweep
+        carry = _cross_matrix(spin_rate[..., 0]) + sweep @ sweep
+        origin = self._summed(arm + back)
+        velocity = self._summed(base_sweep @ arm + drift + sweep @ back)
+        acceleration = self._summed(pull + base_carry @ arm + 2.0 * (base_sweep @ drift) + carry @ back)
         freedom = stack[..., :6].swapaxes(-1, -2) * slope.reshape(n, n_bodies, 6, 1)
-        velocity = self.above @ (arm_velocity + drift + back_velocity)
-        return BodyMotion(turn, origin, velocity, self.above @ pull, spin, spin_rate, origin - back, freedom)
+        places = (column[..., 0] for column in (origin, velocity, acceleration, spin, spin_rate))
+        return BodyMotion(turn, *places, sweep, carry, (origin - back)[..., 0], freedom)
+
+    def _summed(self, own: FloatArray) -> FloatArray:
+        """Sum of columns (n, n_bodies, 3, 1) over each body and its ancestors."""
+        return np.asarray((self.above @ own[..., 0])[..., None])
 
     def _chain(self, local: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Rotations to ground of the bodies, and of their parents, from those to the parents."""
-        turn, base = np.empty_like(local), np.empty_like(local)
-        base[:] = np.eye(3)
+        turn = np.empty((len(local), len(self._parents) + 1, 3, 3))  # the last is the ground's: GROUND is -1
+        turn[:, GROUND] = np.eye(3)
         for rows, parents in self._levels:
-            if parents[0] != GROUND:
-                base[:, rows] = turn[:, parents]
-                turn[:, rows] = base[:, rows] @ local[:, rows]
-            else:
-                turn[:, rows] = local[:, rows]
-        return turn, base
+            turn[:, rows] = turn[:, parents] @ local[:, rows]
+        return turn[:, :-1], turn[:, self._parents]
 
     def _drives(self, q: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Value, first and second derivative of every axis' function, each (n, n_bodies * 6)."""
@@ -178,8 +182,8 @@ class MovingTree:
 
 
 def cross(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Vector product over the last axis; several times faster than numpy's for a few vectors."""
-    result = np.empty(np.broadcast_shapes(a.shape, b.shape))
+    """Vector product over the last axis of arrays of one shape; several times faster than numpy's for few vectors."""
+    result = np.empty(a.shape)
     for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
         result[..., i] = a[..., j] * b[..., k] - a[..., k] * b[..., j]
     return result

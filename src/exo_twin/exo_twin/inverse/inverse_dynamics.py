@@ -132,15 +132,14 @@ class InverseDynamics:
     def _part(self, motion: BodyMotion, external: Sequence[ExternalForce]) -> tuple[FloatArray, ...]:
         """Generalised forces, then the arrays of WholeBody."""
         mass, total = self.inertia.mass, self.inertia.total_mass
-        reach = np.einsum("nbij,bj->nbi", motion.turn, self.inertia.centre)
-        centre = motion.origin + reach
-        swing = cross(motion.spin, reach)
-        velocity = motion.velocity + swing
-        acceleration = motion.acceleration + cross(motion.spin_rate, reach) + cross(motion.spin, swing)
+        reach = motion.turn @ self.inertia.centre[..., None]
+        centre = motion.origin + reach[..., 0]
+        velocity = motion.velocity + (motion.sweep @ reach)[..., 0]
+        acceleration = motion.acceleration + (motion.carry @ reach)[..., 0]
         force = mass[:, None] * (acceleration - self.inertia.gravity)
         tensor = motion.turn @ self.inertia.tensor @ motion.turn.swapaxes(-1, -2)
-        moment = (tensor @ motion.spin_rate[..., None])[..., 0] + cross(centre, force)
-        moment += cross(motion.spin, (tensor @ motion.spin[..., None])[..., 0])
+        turning = tensor @ motion.spin_rate[..., None] + motion.sweep @ (tensor @ motion.spin[..., None])
+        moment = turning[..., 0] + cross(centre, force)
         needed_force, needed_moment = force.sum(axis=1), moment.sum(axis=1)
         for known in external:
             body = self.tree.bodies.index(known.body)

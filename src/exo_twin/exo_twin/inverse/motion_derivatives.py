@@ -22,7 +22,7 @@ CUTOFF_HZ = 6.0  # usual for walking (Winter, Biomechanics and Motor Control of 
 FILTER_ORDER = 3  # each way
 DEGREE = 5  # twice the derivatives that a moment needs, and continuous ones
 MIN_FRAMES = DEGREE + 1
-UNEVEN = 1e-3  # of the interval: clocks written with few decimals pass
+UNEVEN = 0.2  # of the interval, from an even clock: times written with three decimals are rounded, not uneven
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ def motion_curve(time: FloatArray, q: FloatArray, cutoff_hz: float | None = CUTO
 
     Parameters
     ----------
-    time : (n,) s, rising; evenly spaced if they are to be low-passed.
+    time : (n,) s, rising; if they are to be low-passed also even, but for rounding, and then taken as even.
     q : (n, n_coordinates) finite.
     cutoff_hz : None to leave them as they are.
 
@@ -75,18 +75,18 @@ def derivatives(
 
 def _low_passed(time: FloatArray, q: FloatArray, cutoff_hz: float) -> tuple[FloatArray, FloatArray]:
     """Times and coordinates after a zero-phase Butterworth, still with the mirrored ends it needed."""
-    step = np.diff(time)
-    interval = float(step.mean())
-    if np.abs(step - interval).max() > UNEVEN * interval:
-        worst = int(np.argmax(np.abs(step - interval)))
+    even = np.linspace(time[0], time[-1], len(time))
+    interval = float(even[1] - even[0])
+    if np.abs(time - even).max() > UNEVEN * interval:
+        gap = int(np.argmax(np.diff(time)))
         raise ExoError(
-            f"frames are not evenly spaced ({1e3 * step[worst]:.1f} ms at {time[worst]:.3f} s, "
+            f"frames are not evenly spaced ({1e3 * (time[gap + 1] - time[gap]):.1f} ms at {time[gap]:.3f} s, "
             f"{1e3 * interval:.1f} ms on average); resample them before low-passing"
         )
     if cutoff_hz <= 0.0 or cutoff_hz >= 0.5 / interval:
         raise ExoError(f"a cut-off of {cutoff_hz:g} Hz must lie between 0 and half of {1.0 / interval:.1f} Hz")
     padding = len(time) // 2
-    time = np.pad(time, padding, mode="reflect", reflect_type="odd")
+    time = np.pad(even, padding, mode="reflect", reflect_type="odd")
     q = np.pad(q, ((padding, padding), (0, 0)), mode="reflect", reflect_type="odd")
     ahead, behind = butter(FILTER_ORDER, cutoff_hz, fs=1.0 / interval)
     for _ in range(2):  # forwards, then backwards
