@@ -67,6 +67,8 @@ CROSSTALK_PEAK = math.sqrt(0.5)
 # Neighbouring electrodes see one motor unit within this time: 5 cm at the slowest conduction, 4 m/s.
 CROSSTALK_LAG_S = 0.0125
 CROSSTALK_EVERY = 4
+# A muscle at rest always hears its neighbours; below this share of full effort that harms nobody.
+CROSSTALK_OF_REFERENCE = 0.05
 # A muscle that reads above half of its full effort without any pause for this long is noise (or a badly low maximum).
 FLOOR_S, FLOOR_OF_MAXIMUM = 10.0, 0.5
 # Offline: the 95th percentile of the envelope over the 5th. Envelopes of stationary noise reach 7 dB.
@@ -285,7 +287,8 @@ class LiveQuality:
             self._soft = self.spectrum.codes(self._reference)
             if self._judged % CROSSTALK_EVERY == 0:
                 self.crosstalk = crosstalk(spectrum, self._rate)
-                self._hears = crosstalk_faults(self.crosstalk, self.spectrum.muscle_v / self._reference)
+                strength = self.spectrum.muscle_v / self._reference
+                self._hears = crosstalk_faults(self.crosstalk, strength) & (strength > CROSSTALK_OF_REFERENCE)
         self._floor.append(self._lowest)
         self._lowest = np.full(len(self._reference), np.inf)
         self._ring[: -self._hop] = self._ring[self._hop :]
