@@ -1,4 +1,4 @@
-"""`python -m exo_emg calibrate <session>`: what each muscle's EMG reads at full effort, live or from files."""
+"""`python -m exo_emg calibrate <session>`: each muscle's EMG at full effort; `lsl-clock`: a sender's clock."""
 
 from __future__ import annotations
 
@@ -24,10 +24,22 @@ def main(arguments: list[str]) -> int:
     """Command line; returns the exit code: 0 done, 1 some muscles were not calibrated, 2 bad input."""
     asked = _parser().parse_args(arguments)
     try:
-        return _live(asked) if asked.files is None else _files(asked)
+        return int(asked.run(asked))
     except ExoError as error:
         print(f"exo_emg: {error}", file=sys.stderr)
         return 2
+
+
+def _calibrate(asked: argparse.Namespace) -> int:
+    return _live(asked) if asked.files is None else _files(asked)
+
+
+def _lsl_clock(asked: argparse.Namespace) -> int:
+    from exo_emg.lsl_clock import record_clock
+
+    rows = record_clock(asked.stream, asked.file, asked.seconds)
+    print(f"written: {asked.file} ({rows} exchanges); name it as 'reference' of sync: {{method: lsl}}")
+    return 0
 
 
 def _live(asked: argparse.Namespace) -> int:
@@ -59,7 +71,7 @@ def _files(asked: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m exo_emg", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="calibrate")
+    commands = parser.add_subparsers(required=True, metavar="calibrate | lsl-clock")
     sub = commands.add_parser(
         "calibrate",
         help="find each muscle's EMG at full effort",
@@ -75,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--walking", dest="method", action="store_const", const=DYNAMIC_PEAK, help="the robust peak of walking"
     )
-    sub.set_defaults(method=MVC)
+    sub.set_defaults(method=MVC, run=_calibrate)
     sub.add_argument("--from", dest="files", type=Path, nargs="+", metavar="FILE", help="recorded files, not live")
     sub.add_argument("--unit", default="", choices=("", "V", "mV", "uV"), help="of the files, if they do not tell")
     sub.add_argument(
@@ -84,6 +96,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--muscles", nargs="+", metavar="MUSCLE", help="ask for these only, in this order (live)")
     sub.add_argument("--strides", type=int, default=STRIDES, help=f"strides of walking (default: {STRIDES})")
     sub.add_argument("--rest", type=float, default=REST_S, metavar="S", help="rest before a repeated effort")
+    clock = commands.add_parser("lsl-clock", help="write down how an LSL sender's clock differs from this machine's")
+    clock.add_argument("stream", help="name of the stream")
+    clock.add_argument("file", type=Path, help="table to write or to add to (.csv)")
+    clock.add_argument("--seconds", type=float, default=60.0, help="for how long (default: 60); Ctrl-C ends it as well")
+    clock.set_defaults(run=_lsl_clock)
     return parser
 
 
