@@ -40,7 +40,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,8 @@ from exo_emg.trend import VALUES_MIN, Estimate, Line, change, robust_line
 
 # Tiles are transformed in batches, so that a node works a little twice a second and not a lot at once.
 BATCH_HOPS = 8
+# A closed window is judged in steps of so many channels, one step per batch.
+CHANNELS_PER_STEP = 4
 # Up to this many seconds of loss, the rhythm is carried across the gap; longer ones start it anew.
 BRIDGED_GAP_S = 1.0
 # The measure behind the median frequency's change: see exo_emg.spectrum.compression.
@@ -170,6 +172,7 @@ class FatigueMonitor:
         self._index = [0.0 for _ in layout.muscles]
         self._judgement = [MuscleFatigue(muscle, 0.0, 0.0, *(4 * (math.nan,))) for muscle in layout.muscles]
         self._samples = 0
+        self._work: Iterator[None] = iter(())
         self._restart()
 
     def add(
@@ -210,7 +213,9 @@ class FatigueMonitor:
     def finish(self) -> None:
         """Judge what is left at the end of a recording."""
         self._transform()
-        self._close()
+        self._finish_work()
+        self._work = self._close()
+        self._finish_work()
         self._restart()
 
     def report(self) -> list[MuscleFatigue]:
@@ -256,7 +261,9 @@ class FatigueMonitor:
             self._take(np.zeros(shape), np.zeros(shape, dtype=bool), np.full(shape, np.nan))
             return
         self._transform()
-        self._close()
+        self._finish_work()
+        self._work = self._close()
+        self._finish_work()
         self._samples += samples
         self._restart()
 
@@ -272,8 +279,10 @@ class FatigueMonitor:
             self._samples += taken
             if self._waiting == batch:
                 self._transform()
+                next(self._work, None)
                 if len(self._envelope) >= self._window_bins + 2 * self._margin:
-                    self._close()
+                    self._finish_work()
+                    self._work = self._close()
 
     def _transform(self) -> None:
         """Turn waiting samples into tiles and envelope bins; the last hop is kept for the next tile."""
@@ -303,32 +312,43 @@ class FatigueMonitor:
 
     # -- windows ------------------------------------------------------------------------------------------------
 
-    def _close(self) -> None:
-        """Judge the collected window; its last part stays, because the rhythm needs a stride on either side."""
+    def _finish_work(self) -> None:
+        for _ in self._work:
+            pass
+
+    def _close(self) -> Iterator[None]:
+        """Judge the collected window, some channels at each step, so that no frame waits for all of them.
+
+        The window's last part stays for the next one, because the rhythm needs a stride on either side.
+        """
         bins = len(self._envelope)
         now = self._bin <= bins - self._margin
         if not now.any():
             return
         phase = self._phase(now)
         tile_s = self._origin / self.layout.rate_hz + self._tiling.bin_s * self._bin[now]
+        spectra, arv, usable = self._spectra[now], self._arv[now], self._usable[now] & np.isfinite(phase)
+        self._keep_tail(bins - 2 * self._margin, ~now)
+        yield
         activities = []
         for channel, learnt in enumerate(self._channels):
-            use = self._usable[now, channel] & np.isfinite(phase[:, channel])
+            use = usable[:, channel]
             channel_phase, times = phase[use, channel], tile_s[use]
             activity, strides = learnt.window(
-                channel_phase,
-                self._spectra[now, channel][use].astype(float),
-                self._arv[now, channel][use],
-                self._keep_strides,
+                channel_phase, spectra[use, channel].astype(float), arv[use, channel], self._keep_strides
             )
             activities.append(activity)
             self.strides += [
                 Stride(float(np.interp(start + 0.5, channel_phase, times)), channel, stride)
                 for start, stride in strides
             ]
+            if channel % CHANNELS_PER_STEP == CHANNELS_PER_STEP - 1:
+                yield
         self.windows.append(Window(float(0.5 * (tile_s[0] + tile_s[-1])), tuple(activities)))
-        self._judgement = [self._judge(channel) for channel in range(self.layout.channels)]
-        self._keep_tail(bins - 2 * self._margin, ~now)
+        for channel in range(self.layout.channels):
+            self._judgement[channel] = self._judge(channel)
+            if channel % CHANNELS_PER_STEP == CHANNELS_PER_STEP - 1:
+                yield
 
     def _phase(self, now: NDArray[np.bool_]) -> NDArray[np.float64]:
         """(tiles, channels) rising phase in strides."""
