@@ -22,6 +22,7 @@ WALK = DATA / "walking_3d"
 START, END = 0.45, 1.70  # s, with both feet on plates
 H = 1e-4  # step of the numerical derivatives of couplers
 BAR_NM = 1.5
+TABLES_N = 0.1  # N or Nm of thousands: the tree follows curved joints by tables
 
 
 def loaded(name):
@@ -85,7 +86,7 @@ def test_random_motions_of_whole_models(name):
         ours = solver.solve(q[None], v[None], a[None]).forces[0]
         theirs = opensim_forces(model, state, tree, q, v, a)
         assert np.abs(theirs).max() > 100.0
-        np.testing.assert_allclose(ours, theirs, atol=2e-3 * np.abs(theirs).max())
+        np.testing.assert_allclose(ours, theirs, atol=TABLES_N)
 
 
 def test_standing_on_one_foot_carries_the_weight_through_that_leg_alone():

@@ -146,8 +146,18 @@ class MovingTree:
         velocity = self._summed(base_sweep @ arm + drift + sweep @ back)
         acceleration = self._summed(pull + base_carry @ arm + 2.0 * (base_sweep @ drift) + carry @ back)
         freedom = stack[..., :6].swapaxes(-1, -2) * slope.reshape(n, n_bodies, 6, 1)
-        places = (column[..., 0] for column in (origin, velocity, acceleration, spin, spin_rate))
-        return BodyMotion(turn, *places, sweep, carry, (origin - back)[..., 0], freedom)
+        return BodyMotion(
+            turn,
+            origin[..., 0],
+            velocity[..., 0],
+            acceleration[..., 0],
+            spin[..., 0],
+            spin_rate[..., 0],
+            sweep,
+            carry,
+            (origin - back)[..., 0],
+            freedom,
+        )
 
     def _summed(self, own: FloatArray) -> FloatArray:
         """Sum of columns (n, n_bodies, 3, 1) over each body and its ancestors."""
