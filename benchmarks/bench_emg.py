@@ -104,12 +104,12 @@ def main() -> int:
     options = parser.parse_args()
     started, console = time.monotonic(), Console()
     try:
-        with ProcessPoolExecutor(len(emg_drivers.DRIVERS) + 2, get_context("spawn")) as pool:
-            # The drivers wait for time to pass; two processes of fatigue fill the cores meanwhile.
+        with ProcessPoolExecutor(len(emg_drivers.DRIVERS), get_context("spawn")) as pool:
+            # Nothing else runs beside the drivers: their peers, too, are processes that must keep up.
             running = drivers(pool, options.driver_seconds)
+            found = {name: future.result()[name] for name, future in running.items()}
             slope = pool.submit(emg_fatigue.slope_error)
             rested = pool.submit(emg_fatigue.false_fatigue, options.fatigue_seeds)
-            found = {name: future.result()[name] for name, future in running.items()}
             fatigue = slope.result() | rested.result()
         figures, peers = emg_processing.accuracy(options.data, range(options.seeds))
         muscles = emg_processing.per_muscle(options.data, range(options.seeds))

@@ -245,7 +245,8 @@ def _offline_hour() -> dict[str, float]:
         for _ in range(round(seconds / 60.0)):
             yield piece
 
-    process_recording(pieces(120.0), RATE_HZ, CONFIG)
+    # Buffers are as large after five minutes as they get; what grows on is the result (46 MB an hour) and its copies.
+    process_recording(pieces(300.0), RATE_HZ, CONFIG)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begun = time.perf_counter()
     result = process_recording(pieces(HOUR_S), RATE_HZ, CONFIG)
