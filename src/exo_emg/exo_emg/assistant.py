@@ -208,7 +208,7 @@ class WalkingGuide:
     def prompt(self) -> Prompt:
         """What to do now."""
         task = f"walk at your own pace: {self.strides:.0f} of {self._wanted} strides"
-        said = f"{self._lost} samples were lost" if self._lost else ""
+        said = "samples are lost on the way; check the connection" if self._lost else ""
         return Prompt(task, True, 0.0, self.strides / self._wanted, said)
 
     def add(self, samples: FloatArray, lost_before: int = 0) -> None:

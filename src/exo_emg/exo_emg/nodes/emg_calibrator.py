@@ -191,3 +191,7 @@ def calibrate_live(arguments: Sequence[str]) -> int:
 def main() -> None:
     """Entry point."""
     sys.exit(calibrate_live(sys.argv))
+
+
+if __name__ == "__main__":
+    main()

@@ -231,3 +231,7 @@ class EmgProcessor(Node):
 def main() -> None:
     """Entry point."""
     sys.exit(run(EmgProcessor))
+
+
+if __name__ == "__main__":
+    main()
