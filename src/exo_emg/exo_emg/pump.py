@@ -11,7 +11,7 @@ from collections.abc import Callable
 from exo_emg.acquisition import Acquisition
 from exo_emg.chunks import Chunk
 
-# How often the device is asked; half of this is added to the age of a frame on average.
+# How often the device is asked at the most; half of this is added to the age of a frame on average.
 PERIOD_S = 0.002
 
 
@@ -21,6 +21,7 @@ class Pump:
     Parameters
     ----------
     send : called in the thread with what has come.
+    rate_hz : sampling rate; asking more often than there are samples helps nobody.
 
     Attributes
     ----------
@@ -28,8 +29,9 @@ class Pump:
     lock : held while the acquisition works; to be held by whoever else looks at it.
     """
 
-    def __init__(self, acquisition: Acquisition, send: Callable[[list[Chunk]], None]) -> None:
+    def __init__(self, acquisition: Acquisition, send: Callable[[list[Chunk]], None], rate_hz: float) -> None:
         self._acquisition, self._send = acquisition, send
+        self._period_s = max(PERIOD_S, 1.0 / rate_hz)
         self.error: Exception | None = None
         self.lock = threading.Lock()
         self._end = threading.Event()
@@ -52,7 +54,7 @@ class Pump:
 
     def _run(self) -> None:
         try:
-            while not self._end.wait(PERIOD_S) and not self._acquisition.ended:
+            while not self._end.wait(self._period_s) and not self._acquisition.ended:
                 self.poll()
         except Exception as error:  # told by the node
             self.error = error

@@ -131,7 +131,7 @@ class EmgDriver(LifecycleNode):
     @_told
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let samples flow, counted from 0."""
-        assert self._acquisition is not None
+        assert self._acquisition is not None and self._layout is not None
         try:
             self._acquisition.reopen()
         except ExoError as error:
@@ -140,7 +140,7 @@ class EmgDriver(LifecycleNode):
         self._sent = self._lost_told = 0
         self._acquisition.start()
         result = super().on_activate(state)
-        self._pump = Pump(self._acquisition, self._send)
+        self._pump = Pump(self._acquisition, self._send, self._layout.rate_hz)
         if self._subscription is None:
             self._pump.start()
         return result

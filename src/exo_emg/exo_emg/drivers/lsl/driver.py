@@ -15,7 +15,7 @@ from exo_common.clock import NS_PER_S
 from exo_common.errors import ExoError
 from exo_common.parameters import Parameters, parameter
 from exo_emg.drivers.interface import DeviceLost, Driver, Reading, Signal, Stamps
-from exo_emg.drivers.lsl.gaps import StampCounter
+from exo_emg.drivers.lsl.gaps import LEARNING_S, StampCounter
 from exo_emg.drivers.runs import readings
 
 # What streams declare, in lower case, and what it is in V.
@@ -55,6 +55,8 @@ class LslDriver(Driver):
         self._columns: list[int] = []
         self._scale = np.ones(0)
         self._counter = StampCounter(1.0)
+        # The first samples, until they are enough to learn from; None once they were.
+        self._held: tuple[np.ndarray, np.ndarray] | None = None
         self._correction = (0.0, 0.0)
 
     def open(self) -> Signal:
@@ -79,6 +81,7 @@ class LslDriver(Driver):
         assert self._inlet is not None
         self._inlet.flush()
         self._counter = StampCounter(self._rate_hz)
+        self._held = (np.empty((0, self._inlet.channel_count)), np.empty(0))
 
     def read(self) -> list[Reading]:
         """All that has arrived, counted by its stamps."""
@@ -158,6 +161,11 @@ class LslDriver(Driver):
         return UNITS[unit.lower()]
 
     def _reading(self, values: np.ndarray, stamps: np.ndarray) -> list[Reading]:
+        if self._held is not None:
+            values, stamps = np.concatenate([self._held[0], values]), np.concatenate([self._held[1], stamps])
+            self._held = (values, stamps) if len(stamps) < LEARNING_S * self._rate_hz else None
+            if self._held is not None:
+                return []
         now = pylsl.local_clock()
         # Nothing was acquired in the future: an impossible stamp is no better than the arrival.
         acquired = min(float(stamps[-1]) + self._correction[0], now)

@@ -4,6 +4,7 @@ Stamps of some senders are regular to the microsecond, of others as unsteady as
 their scheduler. Unsteadiness is made good again by the stamps that follow, loss
 never is; so the smallest gap that counts as loss is twice of what the same
 stream's stamps lately came back after running ahead, and half a sample at least.
+The first block must be long enough to show it.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-# Until a stream's unsteadiness is known.
+# A first block of this length shows how unsteady a stream is.
 LEARNING_S = 0.2
-LEARNING_GAP_S = 0.020
 # Unsteadiness is forgotten with the longer time constant, how far ahead the stamps once were with the shorter.
 MEMORY_S, AHEAD_MEMORY_S = 10.0, 1.0
 # A rate that differs from the nominal one by some hundred ppm looks like this much unsteadiness.
@@ -58,8 +58,7 @@ class StampCounter:
         self._unsteady *= float(np.exp(-duration_s / MEMORY_S))
         self._unsteady = max(self._unsteady, float((furthest - place).max()) - DRIFT_SAMPLES)
         self._ahead = float(furthest[-1] - place[-1]) * float(np.exp(-duration_s / AHEAD_MEMORY_S))
-        learning = self._count < LEARNING_S * self._rate
-        threshold = max(0.5, 2.0 * self._unsteady, LEARNING_GAP_S * self._rate if learning else 0.0)
+        threshold = max(0.5, 2.0 * self._unsteady)
         lost = np.where(missing > threshold, np.rint(missing), 0.0).astype(np.int64)
         index = self._count + np.arange(len(stamps)) + np.cumsum(lost)
         self._count = int(index[-1]) + 1
