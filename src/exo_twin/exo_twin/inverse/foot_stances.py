@@ -22,6 +22,7 @@ OUTLINE_M = 0.08
 UNDER_SHARE = 0.3  # of a contact's load inside a foot's outline: part of it may belong to this foot
 MAPPED = 50  # samples of a contact that are laid over a stance
 GROUND = [0, 2]  # x and z, the horizontal axes
+TOO_LONG = 1.4  # times a stance: a longer contact is of two feet
 SIMILAR = 0.1  # shares that differ by less do not decide; time does
 RESTING_M = 0.1  # a foot without any event that moves less stood all the time
 
@@ -56,9 +57,16 @@ class Step:
     inside: float
 
     @property
+    def too_long(self) -> bool:
+        """Whether the plate is loaded for much longer than the foot stands."""
+        return _too_long(self.contact, self.stance)
+
+    @property
     def lags(self) -> dict[str, float]:
         """How much later, s, the plate sees the landing ("strike") and the leaving ("off") than the markers do."""
-        found = {}
+        found: dict[str, float] = {}
+        if self.too_long:
+            return found
         if self.contact.whole_start and self.stance.lands:
             found["strike"] = self.contact.start - self.stance.start
         if self.contact.whole_end and self.stance.leaves:
@@ -136,6 +144,10 @@ def match(
     return steps, strange
 
 
+def _too_long(contact: Contact, stance: Stance) -> bool:
+    return contact.end - contact.start > TOO_LONG * (stance.end - stance.start)
+
+
 def _inside(signal: PlateSignal, contact: Contact, stance: Stance, feet: Markers) -> float:
     """Share of a contact's load inside a foot's outline, its first sample laid on the landing, its last on the leaving.
 
@@ -144,12 +156,13 @@ def _inside(signal: PlateSignal, contact: Contact, stance: Stance, feet: Markers
     rows = np.unique(np.linspace(contact.first, contact.last, MAPPED).astype(int))
     time = signal.time[rows]
     share = (time - contact.start) / max(contact.end - contact.start, 1e-9)
-    if stance.lands and stance.leaves and contact.whole_start and contact.whole_end:
+    whole = stance.lands and stance.leaves and contact.whole_start and contact.whole_end
+    if whole and not _too_long(contact, stance):
         at = stance.start + share * (stance.end - stance.start)
-    elif stance.leaves and contact.whole_end:
-        at = stance.end + time - contact.end
     elif stance.lands and contact.whole_start:
         at = stance.start + time - contact.start
+    elif stance.leaves and contact.whole_end:
+        at = stance.end + time - contact.end
     else:
         at = time
     at = np.clip(at, stance.start, stance.end)

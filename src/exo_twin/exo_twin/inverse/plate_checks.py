@@ -12,15 +12,15 @@ from exo_common.errors import ExoError
 from exo_common.opensim_files import Markers
 from exo_twin.inverse.foot_stances import OUTLINE_M, Stance, Step, distance_to_foot
 from exo_twin.inverse.plate_contacts import Contact
-from exo_twin.inverse.plate_lag import SEARCH_S
+from exo_twin.inverse.plate_lag import CORRECTABLE_S
 from exo_twin.inverse.plate_signals import PlateSignal
 
 FloatArray = NDArray[np.float64]
 
 SIDE_NAMES = {"l": "left", "r": "right"}
 APART_S = 0.2  # lags of two steps of one recording that differ by more are no common lag
-TOO_LONG = 1.4  # times a stance: a longer contact is of two feet
 STRAY_SHARE = 0.2  # of an overlap's load outside the foot's outline: another foot is on the plate, too
+OUTLASTS_S = 0.1  # a load this long before or after the own stance is another foot's
 INSIDE_SHARE = 0.8  # of a step's load; a centre of pressure that leaves the foot more often is doubtful
 SUPPORT_MARGIN_S = 0.03  # at each end of a single support, where the feet's events are uncertain
 CARRIED = (0.85, 1.15)  # of what the motion needs while one foot stands alone; whole feet on good plates reach ±7 %
@@ -54,11 +54,20 @@ def check_clock(steps: Sequence[Step], signals: Sequence[PlateSignal]) -> None:
             f"the plates are loaded where the feet stand, but at other times ({told}): the forces of two plates "
             "are exchanged, or not of this trial; check the plates' channels"
         )
-    middle = float(np.median(lags))
-    if abs(middle) > SEARCH_S:
+    refuse_long(float(np.median(lags)))
+
+
+def refuse_long(lag: float) -> None:
+    """Refuse plates that are later or earlier than any delay of amplifiers and filters.
+
+    Raises
+    ------
+    ExoError : for a lag (s) beyond CORRECTABLE_S.
+    """
+    if abs(lag) > CORRECTABLE_S:
         raise ExoError(
-            f"plates and markers are not synchronised: the feet load the plates {abs(middle):.2f} s too "
-            f"{'late' if middle > 0 else 'early'}, more than the {SEARCH_S:g} s that can be corrected; "
+            f"plates and markers are not synchronised: the feet load the plates {abs(lag):.2f} s too "
+            f"{'late' if lag > 0 else 'early'}, more than the {CORRECTABLE_S:g} s that can be corrected; "
             "export both with a common start"
         )
 
@@ -89,30 +98,35 @@ def wrong_feet(steps: Sequence[Step], signals: Sequence[PlateSignal], bodies: Ma
 
 def shared_plates(
     steps: Sequence[Step], stands: Sequence[Stance], signals: Sequence[PlateSignal], feet: Markers, lag: float
-) -> list[Doubt]:
-    """Times in which both feet load one plate.
+) -> tuple[list[Doubt], list[Step]]:
+    """Times in which both feet load one plate, and the steps with their contacts cut to the own stance there.
 
     A foot that stands without a plate of its own may stand on the other's: then the
     centre of pressure leaves the other's outline, or the contact outlasts its stance.
     """
     covered = [step.stance for step in steps]
-    found = []
+    doubts, own_parts = [], []
     for step in steps:
         own, signal = step.stance, signals[step.contact.signal]
+        at = signal.time - lag
         start, end = step.contact.start - lag, step.contact.end - lag
-        why = f"both feet load {signal.name}"
         for other in stands:
             begin, stop = max(other.start, start), min(other.end, end)
             if other.side == own.side or other in covered or stop <= begin:
                 continue
-            rows = np.flatnonzero((signal.time - lag >= begin) & (signal.time - lag <= stop) & (signal.vertical > 0.0))
+            rows = np.flatnonzero((at >= begin) & (at <= stop) & (signal.vertical > 0.0))
+            beyond = max(own.start - begin, stop - own.end) > OUTLASTS_S
             outside = _outside(signal, rows, own.side, feet, lag)
-            if outside > STRAY_SHARE or end - start > TOO_LONG * (own.end - own.start):
-                found += [
-                    Doubt(own.side, begin, stop, why),
-                    Doubt(other.side, begin, stop, why),
-                ]
-    return found
+            if outside > STRAY_SHARE or (step.too_long and beyond):
+                why = f"both feet load {signal.name}"
+                doubts += [Doubt(side, begin, stop, why) for side in (own.side, other.side)]
+                first, last = np.searchsorted(at, (own.start, own.end))
+                contact = dataclasses.replace(
+                    step.contact, first=max(step.contact.first, int(first)), last=min(step.contact.last, int(last))
+                )
+                step = dataclasses.replace(step, contact=contact)
+        own_parts.append(step)
+    return doubts, own_parts
 
 
 def stray_pressure(steps: Sequence[Step], signals: Sequence[PlateSignal], feet: Markers, lag: float) -> list[str]:

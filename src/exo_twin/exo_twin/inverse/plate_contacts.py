@@ -17,9 +17,9 @@ LOADED_N = 100.0  # force that every contact reaches; less is a cable, a vibrati
 SHORTEST_S = 0.15  # a foot that stands at all stands longer, in a run too
 GAP_S = 0.03  # a shorter break in a contact is a bounce
 QUIET_SHARE = 0.15  # of a plate's range above its lowest level: there nobody stands on it
-QUIET_S = 0.05  # of quiet samples that a baseline needs
+FLANK_S = 0.1  # beside a contact: low-passed forces creep up and down there
+QUIET_S = 0.05  # of quiet samples that tell the baseline of their time
 BASELINE_N = 1.0  # a smaller one is not worth a word
-DRIFT_RUN_S = 0.05  # a quiet stretch as long as this tells the baseline of its time
 ZEROED_N = 1e-6  # a sample smaller than this was set to zero by a program
 EDGE_S = 0.01  # slope of a cut-off edge is taken over as long
 LONGEST_EDGE_S = 0.03  # a foot lands or leaves its last 50 N within as long; a slower edge is not drawn out
@@ -66,7 +66,7 @@ def prepare(signals: tuple[PlateSignal, ...]) -> tuple[tuple[PlateSignal, ...], 
 
 
 def without_baseline(signal: PlateSignal) -> tuple[PlateSignal, list[str]]:
-    """The forces with the level of the unloaded plate, straight in time where it drifts, taken off.
+    """The forces with the level of the unloaded plate taken off, which is straight in time under a foot.
 
     The centre of pressure is kept: what share of it the baseline's moment has cannot be told, and is small.
     """
@@ -74,15 +74,17 @@ def without_baseline(signal: PlateSignal) -> tuple[PlateSignal, list[str]]:
     low = float(np.percentile(vertical, 1.0))
     quiet = vertical < low + QUIET_SHARE * (float(vertical.max()) - low)
     # A plate that is never left shows no baseline; its lowest level is a good part of a body's weight.
-    if quiet.sum() < QUIET_S * signal.rate_hz or low > LOADED_N:
+    if low > LOADED_N:
         return signal, []
-    runs = [run for run in stretches(quiet) if len(run) >= DRIFT_RUN_S * signal.rate_hz]
-    if len(runs) < 2:
-        base = np.broadcast_to(np.median(signal.force[quiet], axis=0), signal.force.shape)
-    else:
-        at = [float(signal.time[run].mean()) for run in runs]
-        level = np.array([np.median(signal.force[run], axis=0) for run in runs])
-        base = np.column_stack([np.interp(signal.time, at, level[:, k]) for k in range(3)])
+    block = round(QUIET_S * signal.rate_hz)
+    flank = round(FLANK_S * signal.rate_hz)
+    settled = [run[flank * (run[0] > 0) : len(run) - flank * (run[-1] < len(quiet) - 1)] for run in stretches(quiet)]
+    blocks = [run[i : i + block] for run in settled for i in range(0, len(run) - block + 1, block)]
+    if not blocks:
+        return signal, []
+    at = [float(signal.time[rows].mean()) for rows in blocks]
+    level = np.array([np.median(signal.force[rows], axis=0) for rows in blocks])
+    base = np.column_stack([np.interp(signal.time, at, level[:, k]) for k in range(3)])
     worst = float(np.abs(base).max())
     if worst < BASELINE_N:
         return signal, []

@@ -20,16 +20,17 @@ from exo_twin.inverse.foot_stances import Step
 
 FloatArray = NDArray[np.float64]
 
-SEARCH_S = 0.1  # either way; further away the plates do not belong to this recording's clock
+CORRECTABLE_S = 0.1  # a longer lag is no delay of amplifiers and filters: two recordings, or two starts
+SEARCH_S = 0.15  # either way, so that a lag beyond what is correctable is seen as such
 GRID_S = 0.002  # finer than what can be told; a parabola goes between
 MARGIN_S = 0.02  # left out at each end of the window, for the feet's events are as uncertain
 SHORTEST_S = 0.35  # of a comparison: one rise and fall of the vertical force
 # Skin, organs and scaled masses bend Σ m(a + g): the spread over trials with one set-up, beside what noise explains.
 MODEL_SD_S = 0.003
-CONTACT_SD_S = 0.012  # of one contact time of the motion against a plate's
+CONTACT_SD_S = 0.012  # of contact times, common to all steps: thresholds and filters differ
 SURE = 2.0  # standard deviations from zero, beyond which a lag is corrected
-# The vertical force's natural course must explain this much of the plates', at the best lag.
-FEW_CORRELATED = 0.7
+LIKE = 0.7  # correlation at the best lag; forces less alike are not of the same motion
+CONTRADICTION = 3.0  # standard deviations between the two methods
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,13 @@ class Lag:
     @property
     def sure(self) -> bool:
         """Whether the lag is certainly not zero."""
-        return bool(self.method == "dynamics" and abs(self.seconds) > SURE * self.sd)
+        return abs(self.seconds) > SURE * self.sd
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether the contact times say something else than the dynamics."""
+        difference = abs(self.seconds - self.contact_seconds)
+        return difference > CONTRADICTION * float(np.hypot(self.sd, CONTACT_SD_S))
 
     def sentence(self) -> str:
         """For a report."""
@@ -65,13 +72,10 @@ class Lag:
         return f"{late}; {'corrected' if self.corrected else 'not corrected'}"
 
 
-def contact_lag(steps: Sequence[Step]) -> tuple[float, float]:
-    """Mean of the lags of landing and of leaving over all steps, and its standard deviation, s; NaN if either lacks."""
+def contact_lag(steps: Sequence[Step]) -> float:
+    """Mean of the lags of landing and of leaving over all steps, s; NaN if either lacks."""
     kinds = [[step.lags[kind] for step in steps if kind in step.lags] for kind in ("strike", "off")]
-    if not all(kinds):
-        return np.nan, np.nan
-    mean = float(np.mean([np.median(kind) for kind in kinds]))
-    return mean, CONTACT_SD_S / np.sqrt(min(len(kind) for kind in kinds))
+    return float(np.mean([np.median(kind) for kind in kinds])) if all(kinds) else np.nan
 
 
 def dynamics_lag(
@@ -107,7 +111,7 @@ def dynamics_lag(
         centred = measured - measured.mean()
         scores[i] = centred @ reference / np.sqrt(max((centred @ centred) * (reference @ reference), 1e-12))
     best = int(np.argmax(scores))
-    if best in (0, len(lags) - 1) or scores[best] < FEW_CORRELATED:
+    if best in (0, len(lags) - 1) or scores[best] < LIKE:
         return None
     before, here, after = scores[best - 1 : best + 2]
     seconds = float(lags[best] + 0.5 * GRID_S * (before - after) / (before - 2.0 * here + after))

@@ -25,6 +25,8 @@ MOSTLY = 0.9  # of the highest sample: a peak held by more than a single spike
 LOADED_SHARE = 0.2  # of the highest force of a plate; above it the centre of pressure is trustworthy
 FAR_M = 1.0  # a loaded centre of pressure further from both feet than a stride's half is in another unit or frame
 POINT_UNITS = {"mm": 1e-3, "cm": 1e-2}
+# A foot's length in a smaller unit is a number above it; in m a centre of pressure moves less.
+SPREAD_M = 5.0
 SAME_M = 1e-3  # a marker that a pure turn leaves further away was mended, not only turned
 
 
@@ -165,7 +167,8 @@ def _check_point(signal: PlateSignal, feet: FloatArray) -> None:
         return float(np.linalg.norm(seen - place, axis=1).min())
 
     if distance(middle) > FAR_M:
-        units = [unit for unit, factor in POINT_UNITS.items() if distance(middle * factor) < FAR_M]
+        small = float(np.ptp(points[:, [0, 2]], axis=0).max()) > SPREAD_M
+        units = [unit for unit, factor in POINT_UNITS.items() if small and distance(middle * factor) < FAR_M]
         cure = (
             f"it is in {units[0]}, it seems: export it in m"
             if units

@@ -22,12 +22,13 @@ from exo_twin.inverse.plate_checks import (
     check_clock,
     half_feet,
     no_foot_under,
+    refuse_long,
     shared_plates,
     stray_pressure,
     wrong_feet,
 )
 from exo_twin.inverse.plate_contacts import prepare
-from exo_twin.inverse.plate_lag import Lag, contact_lag, dynamics_lag
+from exo_twin.inverse.plate_lag import CONTACT_SD_S, Lag, contact_lag, dynamics_lag
 from exo_twin.inverse.plate_signals import PlateSignal, check_units
 
 FloatArray = NDArray[np.float64]
@@ -96,7 +97,7 @@ def measured_ground_reaction(
     mass : of the wearer, kg.
     needed : (n, 3) N, the sum of m (a - g) over the body's segments, low-passed at CUTOFF_HZ without phase
         (WholeBody.force of the inverse dynamics without external forces); it tells the lag and feet beside a
-        plate. Without it the lag is only estimated from contact times, and not corrected.
+        plate. Without it the lag is taken from contact times, which are less certain.
     cutoff_hz : see foot_force.
     bodies : side -> body of the model that carries the foot.
 
@@ -105,6 +106,10 @@ def measured_ground_reaction(
     ExoError : one sentence, where no force can be trusted: units, sign, clock, exchanged plates, or no foot on any
         plate.
     """
+    if not mass > 0.0:
+        raise ExoError(f"a wearer's mass of {mass:g} kg is impossible; give it in kg")
+    if needed is not None and (needed.shape != (len(feet.time), 3) or not np.isfinite(needed).all()):
+        raise ExoError("the force that the motion needs has gaps or other frames than the feet; cut both alike")
     columns = [feet.names.index(f"{side.upper()}{point}") for side in SIDES for point in FOOT_POINTS]
     check_units(signals, feet.position[:, columns], mass)
     prepared, contacts, notes = prepare(tuple(signals))
@@ -117,7 +122,13 @@ def measured_ground_reaction(
     warnings += wrong_feet(steps, prepared, bodies)
     uncovered = [_doubt(stance) for stance in stands if stance not in [step.stance for step in steps]]
     lag = _lag(prepared, feet.time, steps, needed, _valid(feet.time, prepared, stands, uncovered, 0.0))
-    doubts = shared_plates(steps, stands, prepared, feet, lag.corrected)
+    refuse_long(lag.seconds)
+    if lag.contradicted:
+        warnings.append(
+            f"by the contact times the plates run {1e3 * lag.contact_seconds:+.0f} ms behind the markers, by the "
+            f"dynamics {1e3 * lag.seconds:+.0f} ms; check the feet's markers and the wearer's mass"
+        )
+    doubts, steps = shared_plates(steps, stands, prepared, feet, lag.corrected)
     if needed is not None:
         measured = total_vertical(prepared, feet.time + lag.corrected)
         smooth_measured = smooth(measured[:, None], feet.rate_hz, CUTOFF_HZ)[:, 0]
@@ -156,19 +167,17 @@ def _lag(
     needed: FloatArray | None,
     valid: NDArray[np.bool_],
 ) -> Lag:
-    """The best known lag; corrected only if the dynamics are sure that it is not zero."""
-    by_contact, sd = contact_lag(steps)
-    window = _longest(time, valid)
-    if needed is not None and window is not None:
-        compared = (time >= window[0]) & (time <= window[1])
+    """The best known lag; corrected only if it is certainly not zero."""
+    by_contact = contact_lag(steps)
+    found = None
+    if needed is not None:
         plate_time = signals[0].time
-        found = dynamics_lag(time, needed[:, 1], plate_time, total_vertical(signals, plate_time), compared)
-        if found is not None:
-            found = dataclasses.replace(found, contact_seconds=by_contact)
-            return dataclasses.replace(found, corrected=found.seconds if found.sure else 0.0)
-    if np.isfinite(by_contact):
-        return Lag(by_contact, sd, "contact times", contact_seconds=by_contact)
-    return Lag(0.0, np.nan, "none")
+        found = dynamics_lag(time, needed[:, 1], plate_time, total_vertical(signals, plate_time), valid)
+    if found is None and np.isfinite(by_contact):
+        found = Lag(by_contact, CONTACT_SD_S, "contact times")
+    if found is None:
+        return Lag(0.0, np.nan, "none")
+    return dataclasses.replace(found, contact_seconds=by_contact, corrected=found.seconds if found.sure else 0.0)
 
 
 def _doubt(stance: Stance) -> Doubt:
