@@ -158,6 +158,7 @@ def process_recording(
         inner = slice(block.before, block.before + block.own)
         quality.add(block.clean[:, inner].T, block.raw)
     envelope_v = np.concatenate(pieces)
+    del pieces
     codes, reports = quality.verdict(envelope_v, maxima_v)
     interval = np.minimum((np.arange(len(envelope_v)) * step) // window_samples(sampling_rate_hz), len(codes) - 1)
     if maxima_v is not None:
@@ -307,7 +308,8 @@ class _Intervals:
         self, envelope_v: NDArray[np.float64], maxima_v: NDArray[np.float64] | None
     ) -> tuple[NDArray[np.int64], tuple[ChannelReport, ...]]:
         """(intervals, channels) codes, and the report of each channel."""
-        low, high = np.percentile(envelope_v, SNR_PERCENTILES, axis=0)
+        # Channel by channel: a percentile copies what it sorts.
+        low, high = np.array([np.percentile(own, SNR_PERCENTILES) for own in envelope_v.T]).T
         reference = high if maxima_v is None else np.asarray(maxima_v, dtype=float)
         zeros = np.zeros(len(reference), dtype=np.int64)
         soft = [zeros if s is None else s.codes(reference) for s in self._spectra]
