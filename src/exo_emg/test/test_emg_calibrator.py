@@ -132,3 +132,19 @@ def test_silence_is_one_sentence(session: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2 and "/emg/raw was silent for 1 s; start the EMG driver" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_two_drivers_at_once_are_refused(session: Path, driver: Send) -> None:
+    context = Context()
+    rclpy.init(context=context, domain_id=DOMAIN)
+    other = Node("other_driver", context=context)
+    process = assistant(session)
+    try:
+        other.create_publisher(EmgFrame, "/emg/raw", PUBLISH)
+        driver(efforts()[:100])
+        _, errors = process.communicate(timeout=15.0)
+    finally:
+        process.kill()
+        other.destroy_node()
+        context.shutdown()
+    assert process.returncode == 2 and "two nodes publish /emg/raw" in errors

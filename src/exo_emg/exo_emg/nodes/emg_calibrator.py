@@ -121,6 +121,8 @@ class EmgCalibrator(Node):
                 f"{TOPIC} was silent for {self._config.silence:.0f} s; start the EMG driver (emg_driver) and calibrate "
                 f"again, what was heard is in {self._bag.folder}"
             )
+        if self.count_publishers(TOPIC) > 1:
+            raise ExoError(f"two nodes publish {TOPIC} and their samples mix; stop one of the EMG drivers")
         if now - self._flushed > FLUSH_S:
             self._flushed = now
             self._bag.flush()
