@@ -1,12 +1,13 @@
 """Shared by the OpenSim tests: keypoints of a known body in a known motion, made with the generic model."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 
 from exo_common.opensim_files import Markers
 from exo_twin.forward.compiler.skeleton import set_pose
-from exo_twin.inverse.models import blazepose_model
+from exo_twin.inverse.models import GenericModel, blazepose_model
 from exo_twin.inverse.scaling import ARMS_DOWN
 from exo_twin.opensim_runtime import opensim
 
@@ -15,6 +16,20 @@ STRIDE = 1.0  # s
 SPEED = 1.2  # m/s
 TOE_OFF = 0.62
 BODY_SCALE = 0.93
+SEGMENTS = {
+    "trunk": (
+        (("LHip+RHip", "LShoulder+RShoulder"),),
+        ("torso", "lumbar1", "lumbar2", "lumbar3", "lumbar4", "lumbar5"),
+    ),
+    "thigh": ((("LHip", "LKnee"), ("RHip", "RKnee")), ("femur", "patella")),
+    "shank": ((("LKnee", "LAnkle"), ("RKnee", "RAnkle")), ("tibia",)),
+    "foot": ((("LHeel", "LBigToe"), ("RHeel", "RBigToe")), ("talus", "calcn", "toes")),
+}
+
+
+def generic_model() -> GenericModel:
+    """The generic model with keypoints as if they were markers, to be scaled by their distances."""
+    return dataclasses.replace(blazepose_model(), segments=SEGMENTS)
 
 
 def true_pose(t: float) -> dict[str, float]:

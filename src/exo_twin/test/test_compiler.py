@@ -3,7 +3,7 @@
 import mujoco
 import numpy as np
 import pytest
-from opensim_walk import DATA, walk_keypoints
+from opensim_walk import DATA, generic_model, walk_keypoints
 
 from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES, SIDES
@@ -13,7 +13,6 @@ from exo_twin.forward.compiler.groups import MEMBERS
 from exo_twin.forward.compiler.mjcf import WalkerOptions, write_mjcf
 from exo_twin.forward.compiler.skeleton import neutral_pose, read_skeleton, set_pose
 from exo_twin.forward.compiler.tendon_fit import Strand, Tendon
-from exo_twin.inverse.models import blazepose_model
 from exo_twin.inverse.scaling import scale_model
 from exo_twin.opensim_runtime import logging_to, opensim
 from exo_twin.planar_muscles import MUSCLES, PlanarMuscles
@@ -25,7 +24,7 @@ MASS, HEIGHT = 62.0, 1.65
 def osim(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compiler")
     with logging_to(folder / "opensim.log"):
-        return scale_model(walk_keypoints(duration=0.8), HEIGHT, MASS, blazepose_model(), folder / "scaled.osim").model
+        return scale_model(walk_keypoints(duration=0.8), HEIGHT, MASS, generic_model(), folder / "scaled.osim").model
 
 
 @pytest.fixture(scope="module")

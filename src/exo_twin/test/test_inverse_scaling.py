@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from opensim_walk import BODY_SCALE, walk_keypoints
+from opensim_walk import BODY_SCALE, generic_model, walk_keypoints
 
 from exo_common.errors import ExoError
 from exo_twin.forward.compiler.skeleton import read_skeleton
@@ -25,7 +25,7 @@ def keypoints():
 def scaled(keypoints, tmp_path_factory):
     folder = tmp_path_factory.mktemp("scaled")
     with logging_to(folder / "opensim.log"):
-        return scale_model(keypoints, HEIGHT, MASS, models.blazepose_model(), folder / "scaled.osim")
+        return scale_model(keypoints, HEIGHT, MASS, generic_model(), folder / "scaled.osim")
 
 
 def load(path):
@@ -91,16 +91,14 @@ def test_strength_and_fibres_follow_their_rules(scaled):
 )
 def test_bad_input_is_refused_with_a_sentence(keypoints, tmp_path, change, height, mass, sentence):
     with pytest.raises(ExoError, match=sentence):
-        scale_model(change(keypoints), height, mass, models.blazepose_model(), tmp_path / "scaled.osim")
+        scale_model(change(keypoints), height, mass, generic_model(), tmp_path / "scaled.osim")
 
 
 def test_a_keypoint_that_is_never_seen_is_named(keypoints, tmp_path):
     position = keypoints.position.copy()
     position[:, keypoints.names.index("RAnkle")] = np.nan
     with pytest.raises(ExoError, match="keypoint 'RAnkle' is visible in 0 frames"):
-        scale_model(
-            dataclasses.replace(keypoints, position=position), 1.65, 62.0, models.blazepose_model(), tmp_path / "s.osim"
-        )
+        scale_model(dataclasses.replace(keypoints, position=position), 1.65, 62.0, generic_model(), tmp_path / "s.osim")
 
 
 def test_a_missing_wheel_is_a_sentence(monkeypatch):

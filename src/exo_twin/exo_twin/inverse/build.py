@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -23,9 +24,12 @@ from exo_twin.inverse.fit import fit_keypoints, fit_markers
 from exo_twin.inverse.gait_cycle import gait_from_motion
 from exo_twin.inverse.keypoint_model import BLAZEPOSE
 from exo_twin.inverse.kinematics import Kinematics
+from exo_twin.inverse.models import load_model
 from exo_twin.inverse.muscle_tuning import Retuned, retune_tendons, tuning_warnings
 from exo_twin.inverse.scaling import Scaling
 from exo_twin.inverse.tolerance import compute_envelope
+from exo_twin.inverse.tree_file import tree_arrays
+from exo_twin.inverse.tree_from_opensim import kinematic_tree
 from exo_twin.opensim_runtime import logging_to
 from exo_twin.twin import GAIT_FILE, KIND, Gait
 
@@ -102,7 +106,7 @@ def build_twin(
         with writing(folder, KIND, wearer.id, inputs, found) as target:
             shutil.copy(scaling.model, target / "scaled.osim")
             write_storage(target / "coordinates.mot", kinematics.coordinates)
-            compiled.save(target)
+            _with_tree(compiled, scaling.model, fit.weights).save(target)
             gait.save(target / GAIT_FILE)
             envelope.save(target / "envelope.yaml")
             report = _quality(scaling, kinematics, gait, retuned, compiled, quality, found)
@@ -111,6 +115,13 @@ def build_twin(
             )
             shutil.copy(work / "opensim.log", target / "opensim.log")
     return folder
+
+
+def _with_tree(compiled: Compiled, scaled: Path, weights: Mapping[str, float] | None) -> Compiled:
+    """model.npz holds the scaled model's joints and markers, too: live inverse kinematics needs no opensim."""
+    model = load_model(scaled)
+    model.initSystem()
+    return dataclasses.replace(compiled, arrays={**compiled.arrays, **tree_arrays(kinematic_tree(model), weights)})
 
 
 def _upright(coordinates: Storage) -> dict[str, float]:

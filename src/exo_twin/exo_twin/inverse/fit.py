@@ -40,11 +40,12 @@ PLACEMENT_WARNING_M = 0.05  # landmarks of a static trial further from the scale
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """Scaled model, its motion, and in words where they come from."""
+    """Scaled model, its motion, in words where they come from, and marker -> weight (None: all the same)."""
 
     scaling: Scaling
     kinematics: Kinematics
     source: str
+    weights: Mapping[str, float] | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -141,7 +142,7 @@ def fit_markers(
     markers : of the walk, with keypoints (MarkerSet.with_keypoints), in OpenSim's frame, m.
     static : the same of a quiet stance; without one the walk itself scales the model and places the markers.
     height, mass : of the wearer, m and kg.
-    work : folder for `scaled.osim` and `coordinates.mot`.
+    work : folder for `scaled.osim`.
     generic : the unscaled .osim; by default the one that keypoints use.
     clamped : see solve_kinematics.
 
@@ -162,5 +163,5 @@ def fit_markers(
             "check its labels, or whether it belongs to this wearer"
         )
     progress("inverse kinematics")
-    kinematics = solve_kinematics(markers, scaled, equipped, work / "coordinates.mot", clamped=clamped)
-    return Fit(scaling, kinematics, f"markers ({marker_set.name}), OpenSim inverse kinematics")
+    kinematics = solve_kinematics(markers, scaled, equipped, clamped=clamped)
+    return Fit(scaling, kinematics, f"markers ({marker_set.name}), inverse kinematics", equipped.weights)

@@ -1,27 +1,24 @@
-"""Scaled model and skin markers in, joint angles out: OpenSim's inverse kinematics."""
+"""Scaled model and skin markers in, joint angles and how far to trust them out."""
 
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES
-from exo_common.opensim_files import Markers, Storage, read_storage, write_trc
-from exo_twin.inverse.models import GenericModel
-from exo_twin.opensim_runtime import opensim
+from exo_common.opensim_files import Markers, Storage
+from exo_twin.inverse.marker_ik import MarkerIk, MarkerPoses
+from exo_twin.inverse.models import GenericModel, load_model
+from exo_twin.inverse.tree_from_opensim import kinematic_tree
 
 FloatArray = NDArray[np.float64]
 
 TRACKED = ("LHip", "RHip", "LKnee", "RKnee", "LAnkle", "RAnkle")  # a frame needs all of them
-ACCURACY = 1e-5  # OpenSim's default
-SATURATION_DEG = 0.5  # this near to a clamped limit counts as saturated
 SATURATION_WARNING = 0.02  # of the frames
 TURN = np.array([-1.0, 1.0, -1.0])  # half a turn about the vertical
 MARKER_RMS_WARNING = 0.04  # m; OpenSim's advice is below 0.02 for skin markers, keypoints are twice as rough
@@ -34,8 +31,8 @@ class Kinematics:
     Attributes
     ----------
     coordinates : the model's coordinates over time (degrees and m), knee flexion positive.
-    marker_rms : (n,) m, root mean square over markers per frame.
-    marker_error : marker -> root mean square over frames of its distance from the model, m.
+    marker_rms : (n,) m, root mean square over markers per frame, without outliers.
+    marker_error : marker -> root mean square over frames of its distance from the model, m, with outliers.
     saturated : coordinate -> fraction of frames at its clamped limit.
     warnings : sentences.
     angle_sd_deg : leg coordinate -> mean standard deviation, deg, where the method knows it.
@@ -51,44 +48,53 @@ class Kinematics:
     dropped_share: float = 0.0
 
 
-def solve_kinematics(
-    markers: Markers,
-    scaled: Path,
-    generic: GenericModel,
-    output: Path,
-    clamped: bool = True,
-) -> Kinematics:
-    """Run OpenSim's InverseKinematicsTool on every frame in which both legs are seen.
+def solve_kinematics(markers: Markers, scaled: Path, generic: GenericModel, clamped: bool = True) -> Kinematics:
+    """Solve every frame from the first to the last in which both legs are seen.
 
     Parameters
     ----------
     markers : with their keypoints, in OpenSim's frame, m; walking along +x or -x.
     scaled : the scaled .osim, with its markers.
-    output : the .mot to write (degrees).
+    generic : its weights are used.
     clamped : keep the leg coordinates inside the model's ranges, as a twin needs them; walkers
         exceed a generic model's knee extension (0) and hip extension (-30 degrees).
 
     Raises
     ------
-    ExoError : if fewer than two frames show both legs or the solver fails.
+    ExoError : if no frame shows both legs, or the markers are not in m or not the model's.
     """
-    model = opensim.Model(str(scaled.resolve()))
-    prepared = walking_forward(_usable_frames(markers))
-    if not clamped:
-        for name in LEG_COORDINATES:
-            model.updCoordinateSet().get(name).setDefaultClamped(False)
+    model = load_model(scaled)
     model.initSystem()
-    with tempfile.TemporaryDirectory(prefix="exo_ik_") as scratch:
-        trc = Path(scratch) / "markers.trc"
-        write_trc(trc, prepared)
-        _run_tool(model, generic, prepared, trc, output)
-        errors = read_storage(Path(scratch) / "_ik_marker_errors.sto")
-        on_model = read_storage(Path(scratch) / "_ik_model_marker_locations.sto")
-    coordinates = _flexion_positive(read_storage(output), model)
-    rms = errors.column("marker_error_RMS")
-    saturated = _saturated(coordinates, model)
+    ik = MarkerIk(kinematic_tree(model), generic.weights, () if clamped else LEG_COORDINATES)
+    return kinematics_of(ik, ik.solve(walking_forward(_usable_frames(markers))))
+
+
+def kinematics_of(ik: MarkerIk, solved: MarkerPoses) -> Kinematics:
+    """Solved poses as a table in degrees with knee flexion positive, frames without a pose left out."""
+    there = np.isfinite(solved.q).all(axis=1)
+    unit = np.where(ik.tree.turns(), 180.0 / np.pi, 1.0)
+    values = solved.q[there] * unit
+    for name in ("knee_angle_l", "knee_angle_r"):
+        i = solved.coordinates.index(name)
+        # Models of the gait2392 family count knee flexion negative.
+        if abs(ik.tree.lower[i]) > abs(ik.tree.upper[i]):
+            values[:, i] *= -1.0
+    coordinates = Storage(solved.time[there], solved.coordinates, values, in_degrees=True)
+    rms = np.sqrt(np.nanmean(np.where(solved.dropped, np.nan, solved.residual)[there] ** 2, axis=1))
+    seen = np.isfinite(solved.residual).any(axis=0)
+    error = np.sqrt(np.nanmean(solved.residual[:, seen] ** 2, axis=0))
+    saturated = {name: solved.saturated[name] for name in LEG_COORDINATES if name in solved.saturated}
     return Kinematics(
-        coordinates, rms, _marker_errors(prepared, on_model), saturated, kinematics_warnings(rms, saturated)
+        coordinates,
+        rms,
+        dict(zip(np.array(solved.names)[seen].tolist(), map(float, error), strict=True)),
+        saturated,
+        [*kinematics_warnings(rms, saturated), *solved.warnings],
+        {
+            name: round(float(np.degrees(solved.q_sd[there, solved.coordinates.index(name)].mean())), 1)
+            for name in LEG_COORDINATES
+        },
+        round(float(solved.dropped.sum() / max(np.isfinite(solved.residual).sum(), 1)), 3),
     )
 
 
@@ -124,69 +130,7 @@ def _usable_frames(markers: Markers) -> Markers:
     """From the first to the last frame in which every tracked keypoint is seen."""
     columns = [markers.names.index(name) for name in TRACKED]
     seen = np.flatnonzero(np.isfinite(markers.position[:, columns]).all(axis=(1, 2)))
-    if len(seen) < 2:
-        raise ExoError("no two frames show hips, knees and ankles of both legs; film the whole person from the side")
+    if not len(seen):
+        raise ExoError("no frame shows hips, knees and ankles of both legs; label or film the whole person")
     window = slice(seen[0], seen[-1] + 1)
     return Markers(markers.time[window], markers.names, markers.position[window])
-
-
-def _run_tool(model: Any, generic: GenericModel, markers: Markers, trc: Path, output: Path) -> None:
-    tool = opensim.InverseKinematicsTool(str(generic.ik_setup), False)
-    tasks = tool.getIKTaskSet()
-    for i in range(tasks.getSize()):
-        task = tasks.get(i)
-        on_marker = opensim.IKMarkerTask.safeDownCast(task) is not None
-        task.setApply(on_marker and task.getName() in markers.names)
-    tool.setName("")
-    tool.setModel(model)
-    tool.set_accuracy(ACCURACY)
-    tool.setMarkerDataFileName(str(trc))
-    tool.setStartTime(float(markers.time[0]))
-    tool.setEndTime(float(markers.time[-1]))
-    tool.setResultsDir(str(trc.parent))
-    tool.set_report_errors(True)
-    tool.set_report_marker_locations(True)
-    tool.setOutputMotionFileName(str(output.resolve()))
-    try:
-        solved = tool.run()
-    except RuntimeError as error:
-        raise ExoError(
-            f"inverse kinematics failed ({str(error).strip().splitlines()[0]}); check the keypoints' labels and units"
-        ) from None
-    if not solved:
-        raise ExoError("inverse kinematics did not converge; check the keypoints' labels and units")
-
-
-def _marker_errors(markers: Markers, on_model: Storage) -> dict[str, float]:
-    """RMS distance of every tracked marker from its place on the model, m."""
-    rows = [int(np.argmin(np.abs(markers.time - time))) for time in on_model.time]
-    found = {}
-    for i, name in enumerate(markers.names):
-        if f"{name}_tx" in on_model.columns:
-            place = np.column_stack([on_model.column(f"{name}_t{axis}") for axis in "xyz"])
-            squares = np.sum((markers.position[rows, i] - place) ** 2, axis=1)
-            if np.isfinite(squares).any():
-                found[name] = float(np.sqrt(np.nanmean(squares)))
-    return found
-
-
-def _flexion_positive(table: Storage, model: Any) -> Storage:
-    """Knee flexion positive: models of the gait2392 family count it negative."""
-    values = table.values.copy()
-    for name in ("knee_angle_l", "knee_angle_r"):
-        coordinate = model.getCoordinateSet().get(name)
-        if abs(coordinate.getRangeMin()) > abs(coordinate.getRangeMax()):
-            values[:, table.columns.index(name)] *= -1.0
-    return dataclasses.replace(table, values=values)
-
-
-def _saturated(table: Storage, model: Any) -> dict[str, float]:
-    shares = {}
-    for name in LEG_COORDINATES:
-        coordinate = model.getCoordinateSet().get(name)
-        if coordinate.getDefaultClamped():
-            angle = table.column(name)
-            low, high = np.rad2deg(coordinate.getRangeMin()), np.rad2deg(coordinate.getRangeMax())
-            at_limit = (angle < low + SATURATION_DEG) | (angle > high - SATURATION_DEG)
-            shares[name] = round(float(at_limit.mean()), 3)
-    return shares

@@ -57,7 +57,7 @@ def dropped_sentences(
 ) -> list[str]:
     """One sentence per marker of which samples (n, k) were left out."""
     found = []
-    for i in np.flatnonzero(dropped.any(axis=0)):
+    for i in map(int, np.flatnonzero(dropped.any(axis=0))):
         at = time[dropped[:, i]]
         when = "in every frame" if len(at) == len(time) else f"in {len(at)} frames from {at[0]:.2f} to {at[-1]:.2f} s"
         found.append(
@@ -70,7 +70,9 @@ def dropped_sentences(
 def untold_sentences(coordinates: Sequence[str], time: FloatArray, untold: NDArray[np.bool_]) -> list[str]:
     """Sentences about coordinates that no visible marker tells (n, f)."""
     never = [name for name, column in zip(coordinates, untold.T, strict=True) if column.all()]
-    found = [f"the markers never tell {', '.join(never[:NAMED])}{' ...' if len(never) > NAMED else ''}"] if never else []
+    found = (
+        [f"the markers never tell {', '.join(never[:NAMED])}{' ...' if len(never) > NAMED else ''}"] if never else []
+    )
     for name, column in zip(coordinates, untold.T, strict=True):
         if column.any() and not column.all():
             at = time[column]

@@ -28,8 +28,8 @@ KEY_S = 0.1  # between frames that are solved from scratch
 HEADINGS = 8  # directions the body may face, tried at the start
 DOUBTFUL = 1.5  # times the median cost: such a start is tried again from its neighbour
 # A sample this many times as far off as its marker usually is, but within these bounds (m), is an outlier.
-# Skin moves on bone by 0.01-0.03 m (Leardini et al. 2005, Gait Posture 21:212).
-OUTLIER_TIMES, OUTLIER_BOUNDS = 4.0, (0.06, 0.2)
+# Skin moves on bone by up to 0.04 m (Leardini et al. 2005, Gait Posture 21:212): twice that is no skin.
+OUTLIER_TIMES, OUTLIER_BOUNDS = 5.0, (0.08, 0.25)
 MOST_DROPPED = 0.34  # of a frame's markers
 ANGLE_SD, LENGTH_SD = 1.0, 1.0  # rad, m: how little is known of a coordinate that no marker tells
 UNTOLD_ANGLE, UNTOLD_LENGTH = 0.25, 0.1  # rad, m: standard deviation beyond which a coordinate counts as not told
@@ -129,7 +129,7 @@ class MarkerIk:
         told = (weight > 0.0).sum(axis=1) >= MIN_MARKERS
         if not told.any():
             raise ExoError(
-                f"no frame shows {MIN_MARKERS} markers that are on the model; check the marker names against the model's"
+                f"no frame shows {MIN_MARKERS} markers of the model; check the marker names against the model's"
             )
         seen = weight > 0.0
         check_units(self.motion, self.tree, measured, seen)
@@ -145,12 +145,10 @@ class MarkerIk:
         untold = q_sd > self.untold_sd
         if untold.any():
             filled = _filled(time, q, untold)
-            again = (filled != q).any(axis=1)
-            if again.any():
-                more = self.solver.solve(measured[again], weight[again], filled[again], filled[again])
-                q[again] = more.q
-                iterations[again] += more.iterations
-                judged = self.solver.sensitivity(q, measured, weight)
+            again = np.flatnonzero((filled != q).any(axis=1))
+            if len(again):
+                q[again] = filled[again]
+                judged = self._again(again, judged, q, measured, weight, filled, iterations)
                 q_sd = self.deviation(judged, weight, noise)
         return self._result(markers, rows, q, q_sd, judged, weight, seen, iterations)
 
@@ -164,7 +162,7 @@ class MarkerIk:
         return np.where(seen[..., None], measured, 0.0), np.where(seen, self.weight, 0.0)
 
     def from_scratch(self, measured: FloatArray, weight: FloatArray) -> tuple[FloatArray, NDArray[np.int64]]:
-        """Rough poses (n, n_coordinates) without any start, and iterations (n,): default posture, best heading first."""
+        """Rough poses (n, n_coordinates) from the default posture in the best heading, and iterations (n,)."""
         n = len(measured)
         headings = np.linspace(0.0, 2.0 * np.pi, HEADINGS, endpoint=False) if self._upright >= 0 else np.zeros(1)
         start = np.tile(self.tree.default, (len(headings), n, 1))
@@ -206,7 +204,9 @@ class MarkerIk:
         result[:, self.free] = np.sqrt(variance * prior / (variance + prior))
         return result
 
-    def _starts(self, time: FloatArray, measured: FloatArray, weight: FloatArray) -> tuple[FloatArray, NDArray[np.int64]]:
+    def _starts(
+        self, time: FloatArray, measured: FloatArray, weight: FloatArray
+    ) -> tuple[FloatArray, NDArray[np.int64]]:
         """Key frames solved from scratch, the others between them."""
         wanted = max(2, int(np.ceil((time[-1] - time[0]) / KEY_S)) + 1)
         keys = np.unique(np.linspace(0, len(time) - 1, min(wanted, len(time))).round().astype(int))
@@ -261,28 +261,30 @@ class MarkerIk:
             if not len(rows):
                 break
             weight[rows, worst[rows]] = 0.0
-            self._again(rows, q, measured, weight, reference, iterations)
-            judged = self.solver.sensitivity(q, measured, weight)
+            judged = self._again(rows, judged, q, measured, weight, reference, iterations)
             limit = np.minimum(limit, self._limit(judged, seen))
         back = seen & (weight == 0.0) & (judged.misfit() <= limit)
-        if back.any():
+        rows = np.flatnonzero(back.any(axis=1))
+        if len(rows):
             weight = np.where(back, self.weight, weight)
-            self._again(np.flatnonzero(back.any(axis=1)), q, measured, weight, reference, iterations)
-            judged = self.solver.sensitivity(q, measured, weight)
+            judged = self._again(rows, judged, q, measured, weight, reference, iterations)
         return q, weight, judged
 
     def _again(
         self,
         rows: NDArray[np.int64],
+        judged: Sensitivity,
         q: FloatArray,
         measured: FloatArray,
         weight: FloatArray,
         reference: FloatArray,
         iterations: NDArray[np.int64],
-    ) -> None:
+    ) -> Sensitivity:
+        """Solve some frames again with other weights; moves `q` and `iterations` in place."""
         poses = self.solver.solve(measured[rows], weight[rows], q[rows], reference[rows])
         q[rows] = poses.q
         iterations[rows] += poses.iterations
+        return judged.with_rows(rows, self.solver.sensitivity(poses.q, measured[rows], weight[rows]))
 
     def _limit(self, judged: Sensitivity, seen: NDArray[np.bool_]) -> FloatArray:
         off = np.where(seen, judged.misfit(), np.nan)
@@ -306,9 +308,7 @@ class MarkerIk:
         distance = np.where(seen[rows], np.linalg.norm(judged.residual, axis=2), np.nan)
         dropped = seen[rows] & (weight == 0.0)
         near = (q < self.lower + AT_LIMIT) | (q > self.upper - AT_LIMIT)
-        saturated = {
-            tree.coordinates[i]: round(float(near[:, i].mean()), 3) for i in self.free if self.clamped[i]
-        }
+        saturated = {tree.coordinates[i]: round(float(near[:, i].mean()), 3) for i in self.free if self.clamped[i]}
         told = q_sd[:, self.free] <= self.untold_sd[self.free]
         warnings = [
             *find_exchanged(self, judged.residual + judged.on_model, seen[rows], q, distance),

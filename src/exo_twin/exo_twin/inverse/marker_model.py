@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ def marker_model(model: Path, marker_set: MarkerSet, folder: Path) -> GenericMod
     ----------
     model : any .osim with the Rajagopal family's bodies and coordinates (LaiUhlrich2022, Rajagopal2016, ...).
     marker_set : its rough locations are stretched by the ratio of body sizes.
-    folder : where the marker and weight files are written.
+    folder : where the marker file is written.
 
     Raises
     ------
@@ -60,7 +59,7 @@ def marker_model(model: Path, marker_set: MarkerSet, folder: Path) -> GenericMod
     loaded = load_model(model)
     ratios = _size_ratios(loaded, marker_set)
     bodies = {body.getName() for body in loaded.getBodySet()}
-    markers, tool = opensim.MarkerSet(), opensim.InverseKinematicsTool()
+    markers = opensim.MarkerSet()
     for name, place in marker_set.markers.items():
         if place.body not in bodies:
             raise ExoError(
@@ -68,16 +67,13 @@ def marker_model(model: Path, marker_set: MarkerSet, folder: Path) -> GenericMod
             )
         location = np.array(place.location or (0.0, 0.0, 0.0)) * ratios.get(place.body, 1.0)
         markers.cloneAndAppend(_marker(name, place.body, location, place.location is None))
-        task = opensim.IKMarkerTask()
-        task.setName(name)
-        task.setWeight(place.weight)
-        tool.getIKTaskSet().cloneAndAppend(task)
     for keypoint in marker_set.keypoints:
         body, location = _keypoint_on_model(marker_set, keypoint)
         if body in bodies:
             markers.cloneAndAppend(_marker(keypoint, body, location * ratios.get(body, 1.0), False))
-    found = GenericModel(model, folder / "marker_set.xml", folder / "marker_weights.xml", marker_set.scaling)
-    if not (markers.printToXML(str(found.markers)) and tool.printToXML(str(found.ik_setup))):
+    weights = {name: place.weight for name, place in marker_set.markers.items()}
+    found = GenericModel(model, folder / "marker_set.xml", weights, marker_set.scaling)
+    if not markers.printToXML(str(found.markers)):
         raise ExoError(f"{folder} could not be written; free disk space or mend the rights")
     return found
 
@@ -127,8 +123,7 @@ def place_markers(
     known = {name for name, place in marker_set.markers.items() if place.location is not None and place.weight > 0.0}
     chosen = [i for i, name in enumerate(recording.names) if name in known or name not in marker_set.markers]
     landmarks = Markers(recording.time, tuple(recording.names[i] for i in chosen), recording.position[:, chosen])
-    with tempfile.TemporaryDirectory(prefix="exo_place_") as scratch:
-        posed = solve_kinematics(_lasting(landmarks), scaled, generic, Path(scratch) / "pose.mot")
+    posed = solve_kinematics(_spread(landmarks), scaled, generic)
     model = load_model(scaled)
     state = model.initSystem()
     locations = _measured_locations(model, state, posed.coordinates, recording, static)
@@ -137,17 +132,16 @@ def place_markers(
             model.updMarkerSet().get(name).set_location(opensim.Vec3(*location))
     if not model.printToXML(str(scaled)):
         raise ExoError(f"{scaled} could not be written; free disk space or choose another folder")
-    return float(np.sqrt(np.mean(posed.marker_rms**2)))
-
-
-def _lasting(markers: Markers) -> Markers:
-    """At least two frames, as OpenSim's tool needs: a single one is held for 10 ms."""
-    if len(markers.time) > 1:
-        rows = np.unique(np.linspace(0, len(markers.time) - 1, POSES).round().astype(int))
-        return Markers(markers.time[rows], markers.names, markers.position[rows])
-    return Markers(
-        np.append(markers.time, markers.time[0] + 0.01), markers.names, np.repeat(markers.position, 2, axis=0)
+    # All landmarks count: one that inverse kinematics left out is the oddest of them.
+    return float(
+        np.sqrt(np.mean(np.square([posed.marker_error[name] for name in posed.marker_error if name in known])))
     )
+
+
+def _spread(markers: Markers) -> Markers:
+    """POSES frames, evenly over the recording; all if there are fewer."""
+    rows = np.unique(np.linspace(0, len(markers.time) - 1, POSES).round().astype(int))
+    return Markers(markers.time[rows], markers.names, markers.position[rows])
 
 
 def _measured_locations(

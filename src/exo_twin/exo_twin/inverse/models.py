@@ -16,17 +16,6 @@ PACKAGE = "Pose2Sim"
 # Measured segment -> (marker pairs, left and right together; OpenSim bodies it scales, sides stripped).
 # A pair is two names; "a+b" is the midpoint of two markers.
 Segments = Mapping[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...]]]
-KEYPOINT_SEGMENTS: Segments = {
-    "trunk": (
-        (("LHip+RHip", "LShoulder+RShoulder"),),
-        ("torso", "lumbar1", "lumbar2", "lumbar3", "lumbar4", "lumbar5", "Abdomen"),
-    ),
-    "thigh": ((("LHip", "LKnee"), ("RHip", "RKnee")), ("femur", "patella")),
-    "shank": ((("LKnee", "LAnkle"), ("RKnee", "RAnkle")), ("tibia",)),
-    "foot": ((("LHeel", "LBigToe"), ("RHeel", "RBigToe")), ("talus", "calcn", "toes")),
-    "upper_arm": ((("LShoulder", "LElbow"), ("RShoulder", "RElbow")), ("humerus",)),
-    "forearm": ((("LElbow", "LWrist"), ("RElbow", "RWrist")), ("ulna", "radius", "hand")),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,15 +25,15 @@ class GenericModel:
     Attributes
     ----------
     model : the unscaled .osim with muscles.
-    markers : marker set (.xml) of the keypoints on the model.
-    ik_setup : inverse-kinematics set-up (.xml); only its marker weights are used.
-    segments : which distances scale which bodies; needs "trunk", "thigh" and "shank".
+    markers : marker set (.xml) of the markers or keypoints on the model.
+    weights : marker -> weight in inverse kinematics; None: all weigh the same.
+    segments : which distances scale which bodies; to scale by markers it needs "trunk", "thigh" and "shank".
     """
 
     model: Path
     markers: Path
-    ik_setup: Path
-    segments: Segments = dataclasses.field(default_factory=lambda: KEYPOINT_SEGMENTS)
+    weights: Mapping[str, float] | None = None
+    segments: Segments = dataclasses.field(default_factory=dict)
 
 
 def blazepose_model() -> GenericModel:
@@ -60,12 +49,8 @@ def blazepose_model() -> GenericModel:
             "the package pose2sim, which carries the generic OpenSim model, is not installed; run ./exo shell"
         )
     folder = Path(spec.origin).parent / "OpenSim_Setup"
-    found = GenericModel(
-        folder / "Model_Pose2Sim_muscles_flex.osim",
-        folder / "Markers_BlazePose.xml",
-        folder / "IK_Setup_Pose2Sim_Blazepose.xml",
-    )
-    for path in (found.model, found.markers, found.ik_setup):
+    found = GenericModel(folder / "Model_Pose2Sim_muscles_flex.osim", folder / "Markers_BlazePose.xml")
+    for path in (found.model, found.markers):
         if not path.is_file():
             raise ExoError(
                 f"{path} is missing from the installed pose2sim; delete .exo/ and run ./exo shell to set up again"

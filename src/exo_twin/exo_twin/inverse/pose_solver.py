@@ -3,7 +3,9 @@
 All frames take their steps together, each with its own damping, and leave the
 batch as they converge. Coordinates at a limit that the markers would push further
 are held there (a projected active set). Markers of one body act through its
-six degrees of freedom, so the normal equations are put together from bodies.
+six degrees of freedom, so the normal equations are put together from bodies. Near
+the end the residuals' own curvature is added (Newton's method): a forearm told by
+two markers near its axis would take dozens of steps without.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ FloatArray = NDArray[np.float64]
 # The end: a step of this many rad or m, or one that would lower the cost by this share (0.01 standard deviations of the
 # solution: coordinates that markers hardly tell creep on for long).
 STEP_DONE, GAIN_DONE = 1e-4, 1e-6
+GAIN_NEAR = 0.1  # of the cost; after such a step the residuals' own curvature helps, far off it misleads
 GAIN_ROUGH = 1e-3  # for a pose from which another search starts
 STEP_MOST = 0.6  # rad or m, in one step
 ROUNDS = 60
@@ -58,6 +61,13 @@ class Sensitivity:
     twists: FloatArray
     on_model: FloatArray
 
+    def with_rows(self, rows: NDArray[np.int64], other: Sensitivity) -> Sensitivity:
+        """The same with some frames taken from another."""
+        fields = {field.name: getattr(self, field.name).copy() for field in dataclasses.fields(self)}
+        for name, values in fields.items():
+            values[rows] = getattr(other, name)
+        return Sensitivity(**fields)
+
     def misfit(self) -> FloatArray:
         """How far (n, k) m each marker is off, fairly: the fit follows a marker of much leverage and hides its error.
 
@@ -82,6 +92,8 @@ class PoseSolver:
         self.lower, self.upper = lower[free], upper[free]
         self._gather = np.zeros((len(motion.carriers), len(motion.carrier)))
         self._gather[motion.carrier, np.arange(len(motion.carrier))] = 1.0
+        rank = motion.order()[free]
+        self._nearer = rank[:, None] <= rank[None, :]
 
     def solve(
         self,
@@ -105,35 +117,40 @@ class PoseSolver:
         pull = self.pull(weight)
         iterations = np.zeros(len(q), dtype=np.int64)
         cost, placed, residual = self._cost(q, measured, weight, reference, pull)
-        normal, slope = self._normal(placed, residual, measured, weight)
-        damping = np.full(len(q), DAMPING)
+        normal, bend, slope = self._normal(placed, residual, measured, weight)
+        damping, near = np.full(len(q), DAMPING), np.zeros(len(q), dtype=bool)
         active = np.arange(len(q))
         for _ in range(ROUNDS):
             at = q[active][:, self.free]
             downhill = slope + pull[active, None] * (reference[active][:, self.free] - at)
-            step = self._step(normal, downhill, at, damping[active], pull[active])
+            curvature = normal - near[active, None, None] * bend
+            step = self._step(curvature, downhill, at, damping[active], pull[active])
+            uphill = (downhill * step).sum(axis=1) < 0.0
+            if uphill.any():
+                step[uphill] = self._step(
+                    normal[uphill], downhill[uphill], at[uphill], damping[active][uphill], pull[active][uphill]
+                )
             trial = q[active]
             trial[:, self.free] = np.clip(at + step, self.lower, self.upper)
             moved = np.abs(trial[:, self.free] - at).max(axis=1)
-            new, placed, residual = self._cost(
-                trial, measured[active], weight[active], reference[active], pull[active]
-            )
+            new, placed, residual = self._cost(trial, measured[active], weight[active], reference[active], pull[active])
             better = new <= cost[active] * (1.0 + SMALLEST_COST_GAIN)
             iterations[active] += 1
             kept = active[better]
             q[kept], cost[kept] = trial[better], new[better]
             damping[active] *= np.where(better, DAMPING_EASED, DAMPING_RAISED)
             gain = (downhill * (trial[:, self.free] - at)).sum(axis=1)
+            near[active] = better & (gain < GAIN_NEAR * cost[active])
             going = (moved > STEP_DONE) & (gain > gain_done * cost[active])
             going &= better | (damping[active] < DAMPING_HOPELESS)
             if not going.any():
                 break
             fresh = better & going
             if fresh.any():
-                normal[fresh], slope[fresh] = self._normal(
+                normal[fresh], bend[fresh], slope[fresh] = self._normal(
                     placed.rows(fresh), residual[fresh], measured[active][fresh], weight[active][fresh]
                 )
-            normal, slope, active = normal[going], slope[going], active[going]
+            normal, bend, slope, active = normal[going], bend[going], slope[going], active[going]
         return Poses(q, cost, iterations)
 
     def sensitivity(self, q: FloatArray, measured: FloatArray, weight: FloatArray) -> Sensitivity:
@@ -145,12 +162,14 @@ class PoseSolver:
         normal = self.information(twists, on_model, weight)
         diagonal = np.arange(len(self.free))
         normal[:, diagonal, diagonal] += self.pull(weight)[:, None]
-        inverse = np.linalg.inv(normal)
+        inverse = np.asarray(np.linalg.inv(normal), dtype=np.float64)
         jacobian = self.motion.jacobian(twists, on_model)
         n, k, _, f = jacobian.shape
         spread = (jacobian.reshape(n, -1, f) @ inverse).reshape(n, k, 3, f) @ jacobian.transpose(0, 1, 3, 2)
-        alone = np.linalg.solve(np.eye(3) - LEVERAGE_MOST * weight[..., None, None] * spread, residual[..., None])[..., 0]
-        return Sensitivity(residual, alone, inverse, twists, on_model)
+        alone = np.linalg.solve(np.eye(3) - LEVERAGE_MOST * weight[..., None, None] * spread, residual[..., None])[
+            ..., 0
+        ]
+        return Sensitivity(residual, np.asarray(alone, dtype=np.float64), inverse, twists, on_model)
 
     def information(self, twists: FloatArray, on_model: FloatArray, weight: FloatArray) -> FloatArray:
         """Sum over markers of J^T w J (n, f, f), from the carriers' twists (n, c, 6, f)."""
@@ -169,15 +188,32 @@ class PoseSolver:
 
     def _normal(
         self, placed: Placed, residual: FloatArray, measured: FloatArray, weight: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """J^T W J (n, f, f) and J^T W r (n, f)."""
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """J^T W J (n, f, f), the residuals' own share of the curvature (n, f, f), and J^T W r (n, f)."""
         twists = np.ascontiguousarray(self.motion.twists(placed)[..., self.free])
         on_model = measured - residual
         force = weight[..., None] * residual
         wrench = np.concatenate([cross(on_model, force), force], axis=2)
         n, c, _, f = twists.shape
-        slope = (self._gather @ wrench).reshape(n, 1, 6 * c) @ twists.reshape(n, 6 * c, f)
-        return self.information(twists, on_model, weight), slope[:, 0]
+        wrenches = self._gather @ wrench
+        slope = wrenches.reshape(n, 1, 6 * c) @ twists.reshape(n, 6 * c, f)
+        bend = self._bend(twists, wrenches[..., 3:], on_model, force)
+        return self.information(twists, on_model, weight), bend, slope[:, 0]
+
+    def _bend(self, twists: FloatArray, total: FloatArray, on_model: FloatArray, force: FloatArray) -> FloatArray:
+        """Sum over markers of w r . d2x/dq2 (n, f, f): a joint turns what hangs on it, derivatives included.
+
+        d2x/dq_i dq_j = omega_i x dx/dq_j where i lies nearer to the ground; tables are taken as straight.
+        """
+        n, c, _, f = twists.shape
+        turn, shift = twists[:, :, :3], twists[:, :, 3:]
+        outer = (self._gather @ (on_model[..., None] * force[..., None, :]).reshape(n, -1, 9)).reshape(n, c, 3, 3)
+        outer -= np.trace(outer, axis1=2, axis2=3)[..., None, None] * np.eye(3)
+        moment = outer @ turn
+        for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+            moment[:, :, i] += shift[:, :, j] * total[:, :, k, None] - shift[:, :, k] * total[:, :, j, None]
+        by = turn.reshape(n, 3 * c, f).transpose(0, 2, 1) @ moment.reshape(n, 3 * c, f)
+        return np.where(self._nearer, by, by.transpose(0, 2, 1))
 
     def _inertia(self, on_model: FloatArray, weight: FloatArray) -> FloatArray:
         """Weighted markers of every carrier as a (n, c, 6, 6) matrix on its twist (like a rigid body's inertia)."""
@@ -218,4 +254,3 @@ class PoseSolver:
     def pull(weight: FloatArray) -> FloatArray:
         """Weight (n,) of "as the reference", per rad^2 or m^2, beside the markers' (n, k)."""
         return PULL * np.maximum(weight.max(axis=1), np.finfo(float).tiny)
-

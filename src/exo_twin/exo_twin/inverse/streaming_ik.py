@@ -96,7 +96,7 @@ class StreamingIk:
             )
         if self._last is not None and time <= self._last[0]:
             raise ExoError(f"a frame of {time:.3f} s came after one of {self._last[0]:.3f} s; send frames in order")
-        seen = np.isfinite(positions).all(axis=1)
+        seen: NDArray[np.bool_] = np.asarray(np.isfinite(positions).all(axis=1))
         if seen.sum() < MIN_MARKERS:
             return None
         measured = np.where(seen[:, None], positions, 0.0)[None]

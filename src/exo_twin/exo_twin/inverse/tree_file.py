@@ -14,13 +14,14 @@ from exo_twin.inverse.kinematic_tree import Drive, Joint, KinematicTree
 PREFIX = "tree_"
 
 
-def tree_arrays(tree: KinematicTree, weights: Mapping[str, float]) -> dict[str, NDArray[Any]]:
+def tree_arrays(tree: KinematicTree, weights: Mapping[str, float] | None = None) -> dict[str, NDArray[Any]]:
     """Arrays under names that begin with "tree_".
 
     Parameters
     ----------
-    weights : marker -> weight in inverse kinematics; markers not named weigh nothing.
+    weights : marker -> weight in inverse kinematics; markers not named weigh nothing. None: all weigh the same.
     """
+    given = dict.fromkeys(tree.markers, 1.0) if weights is None else weights
     drives = [drive for joint in tree.joints for drive in joint.drives]
     tables = [np.zeros((2, 0)) if drive.table is None else drive.table for drive in drives]
     found: dict[str, Any] = {
@@ -42,7 +43,7 @@ def tree_arrays(tree: KinematicTree, weights: Mapping[str, float]) -> dict[str, 
         "markers": np.array(tree.markers, dtype=np.str_),
         "marker_body": tree.marker_body,
         "marker_place": tree.marker_place,
-        "marker_weight": np.array([weights.get(name, 0.0) for name in tree.markers]),
+        "marker_weight": np.array([given.get(name, 0.0) for name in tree.markers]),
     }
     return {f"{PREFIX}{name}": value for name, value in found.items()}
 

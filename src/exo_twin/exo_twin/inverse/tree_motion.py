@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from exo_twin.inverse.kinematic_tree import GROUND, KinematicTree
+from exo_twin.inverse.kinematic_tree import GROUND, Drive, KinematicTree
 
 FloatArray = NDArray[np.float64]
 
@@ -77,7 +77,7 @@ class TreeMotion:
         self._on = on
         self._prepare_paths(parent)
 
-    def _prepare_drives(self, drives: list) -> None:
+    def _prepare_drives(self, drives: list[Drive]) -> None:
         n_q = len(self.tree.coordinates)
         self._slope = np.array([0.0 if d.coordinate < 0 or d.table is not None else d.slope for d in drives])
         self._offset = np.array([0.0 if d.table is not None else d.offset for d in drives])
@@ -86,10 +86,10 @@ class TreeMotion:
             if drive.coordinate >= 0:
                 self._line[drive.coordinate, i] = self._slope[i]
         curved = [i for i, drive in enumerate(drives) if drive.table is not None]
+        tables = [drive.table for drive in drives if drive.table is not None]
         self._coordinate = np.array([drive.coordinate for drive in drives])
         self._curved = np.array(curved, dtype=np.int64)
         self._curved_by = self._coordinate[self._curved]
-        tables = [drives[i].table for i in curved]
         splines = [CubicSpline(*table) for table in tables]
         self._knots = np.concatenate([table[0, :-1] for table in tables]) if tables else np.zeros(0)
         self._cubic = np.concatenate([spline.c.T for spline in splines]) if tables else np.zeros((0, 4))
@@ -106,14 +106,22 @@ class TreeMotion:
         self._rotates = self._moving % 6 < 3
         self._moved_joint = body
         n_q = len(self.tree.coordinates)
-        self._path = np.zeros((len(self._moving), len(self.carriers), n_q))
+        path = np.zeros((len(self._moving), len(self.carriers), n_q))
         for i, carrier in enumerate(self.carriers):
             at = int(carrier)
             while at:
                 own = np.flatnonzero(body == at - 1)
-                self._path[own, i, self._coordinate[self._moving[own]]] = 1.0
+                path[own, i, self._coordinate[self._moving[own]]] = 1.0
                 at = int(parent[at - 1])
-        self._path = self._path.reshape(len(self._moving), -1)
+        self._path = path.reshape(len(self._moving), -1)
+
+    def order(self) -> NDArray[np.int64]:
+        """Rank (n_coordinates,) such that along any path from the ground coordinates have rising ranks."""
+        rank = np.full(len(self.tree.coordinates), 6 * len(self._parent))
+        for i in self._moving:
+            # A joint's translations (axes 3-5) come before its turns.
+            rank[self._coordinate[i]] = min(rank[self._coordinate[i]], i - i % 6 + (i % 6 + 3) % 6)
+        return rank
 
     def place(self, q: FloatArray) -> Placed:
         """Pose the tree in coordinates (n, n_coordinates), rad and m."""
