@@ -20,7 +20,7 @@ from exo_common.clock import NS_PER_S, to_ns
 from exo_emg.drivers.bitalino.emulator import Emulator
 
 BENCHMARK = Path(__file__).resolve().parents[3] / "benchmarks" / "emg_drivers.py"
-DOMAIN = 97
+DOMAIN = 28
 
 
 def _benchmark() -> Any:
