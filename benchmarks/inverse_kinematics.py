@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,11 @@ def measure(data: Path) -> dict[str, float]:
 
     Returns
     -------
-    ik_rms_deg : largest RMS difference of a lower-limb coordinate from OpenSim's tool at its default accuracy.
-    ik_rms_converged_deg : the same from the tool at accuracy 1e-7.
-    ik_ms_per_frame, ik_tool_ms_per_frame, ik_speedup : wall time per frame, ours as the median of several runs.
+    ik_rms_deg, ik_rms_worst_deg : RMS difference from OpenSim's tool at its default accuracy, over pelvis, hip, knee
+        and ankle angles together and of the worst one.
+    ik_rms_converged_deg : of the worst one from the tool at accuracy 1e-7.
+    ik_ms_per_frame, ik_tool_ms_per_frame, ik_speedup : wall time per frame, ours the median of five runs, the tool's
+        the faster of two.
     ik_streaming_ms_median, ik_streaming_ms_p95 : wall time of single frames, one after the other.
 
     Raises
@@ -54,7 +57,8 @@ def measure(data: Path) -> dict[str, float]:
     markers = within(read_trc(folder / "markers_walk.trc"), *WINDOW_S)
     with tempfile.TemporaryDirectory(prefix="exo_ik_") as scratch, logging_to(Path(scratch) / "opensim.log"):
         weights = marker_weights(tasks)
-        tool_s, reference = _timed(lambda: opensim_ik(model_file, weights, markers, Path(scratch)))
+        tool_runs = [_timed(lambda: opensim_ik(model_file, weights, markers, Path(scratch))) for _ in range(2)]
+        tool_s, reference = min(tool_runs, key=lambda run: run[0])
         converged = opensim_ik(model_file, weights, markers, Path(scratch), CONVERGED)
         model = load_model(model_file)
         model.initSystem()
@@ -63,8 +67,10 @@ def measure(data: Path) -> dict[str, float]:
     ours_s = float(np.median([seconds for seconds, _ in runs])) / len(markers.time)
     frames = streaming_seconds(ik, markers)
     q = runs[0][1].q
+    apart = differences_deg(ik, q, reference)
     return {
-        "ik_rms_deg": max(differences_deg(ik, q, reference).values()),
+        "ik_rms_deg": float(np.sqrt(np.mean(np.square(list(apart.values()))))),
+        "ik_rms_worst_deg": max(apart.values()),
         "ik_rms_converged_deg": max(differences_deg(ik, q, converged).values()),
         "ik_ms_per_frame": 1e3 * ours_s,
         "ik_tool_ms_per_frame": 1e3 * tool_s / len(markers.time),
@@ -128,7 +134,7 @@ def streaming_seconds(ik: MarkerIk, markers: Markers) -> list[float]:
     stream = StreamingIk(ik)
     columns = [markers.names.index(name) for name in ik.tree.markers]
     spent = [
-        _timed(lambda i=i: stream.step(float(markers.time[i]), markers.position[i, columns]))[0]
+        _timed(partial(stream.step, float(markers.time[i]), markers.position[i, columns]))[0]
         for i in range(len(markers.time))
     ]
     return spent[1:]

@@ -14,7 +14,9 @@ from exo_common.session import Wearer
 from exo_safety.envelope import HARD_CAPS
 from exo_twin.forward.compiler.exoskeleton import HipExoskeleton
 from exo_twin.inverse.build import build_twin
+from exo_twin.inverse.marker_ik import MarkerIk
 from exo_twin.inverse.tolerance import TORQUE_SHARE, compute_envelope, weaker_capacity
+from exo_twin.inverse.tree_file import tree_from_arrays
 from exo_twin.planar_muscles import MUSCLES, PlanarMuscles
 from exo_twin.twin import Twin
 
@@ -58,6 +60,8 @@ def test_the_artefact_is_whole_and_loads(built):
     assert twin.warnings[0] == "filmed at dusk"
     assert float(twin.model["mass"]) == pytest.approx(62.0, abs=1e-4)
     assert twin.gait.duty_factor == pytest.approx(0.62, abs=0.01)
+    tree, weights = tree_from_arrays(twin.model)
+    assert MarkerIk(tree, weights).tree.markers == tree.markers and "LHeel" in tree.markers
     for name in LEG_COORDINATES:
         start = 0.0 if name.endswith("_r") else 0.5
         truth = [true_pose(start + float(p))[name] for p in np.linspace(0.0, 1.0, 101)]

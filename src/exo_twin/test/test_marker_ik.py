@@ -148,8 +148,12 @@ def test_a_marker_lost_for_half_a_second_costs_nothing_where_others_tell(ik, wal
 
 @pytest.mark.parametrize(
     ("marker", "away", "rows"),
-    [("R_IAS", [0.3, 0.0, 0.1], slice(30, 35)), ("L_FLE", [0.0, 0.15, 0.0], slice(10, 12)), ("R_FAL", [3.0, 0.0, 0.0], slice(None))],
-)  # fmt: skip
+    [
+        ("R_IAS", [0.3, 0.0, 0.1], slice(30, 35)),
+        ("L_FLE", [0.0, 0.15, 0.0], slice(10, 12)),
+        ("R_FAL", [3.0, 0.0, 0.0], slice(None)),
+    ],
+)
 def test_a_marker_that_jumps_is_left_out_and_reported(ik, walk, solved, marker, away, rows):
     wild = changed(walk[0], marker, lambda p: p + np.array(away), rows)
     found = ik.solve(wild)

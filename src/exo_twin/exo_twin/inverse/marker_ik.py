@@ -25,7 +25,6 @@ FloatArray = NDArray[np.float64]
 
 MIN_MARKERS = 4  # seen in a frame, or nothing is told
 KEY_S = 0.1  # between frames that are solved from scratch
-HEADINGS = 8  # directions the body may face, tried at the start
 DOUBTFUL = 1.5  # times the median cost: such a start is tried again from its neighbour
 # A sample this many times as far off as its marker usually is, but within these bounds (m), is an outlier.
 # Skin moves on bone by up to 0.04 m (Leardini et al. 2005, Gait Posture 21:212): twice that is no skin.
@@ -113,7 +112,8 @@ class MarkerIk:
         self.untold_sd = np.where(turns, UNTOLD_ANGLE, UNTOLD_LENGTH)
         roots = [joint for joint in tree.joints if joint.parent == GROUND]
         self._root = np.intersect1d(self.free, [d.coordinate for joint in roots for d in joint.drives])
-        self._upright = _upright_coordinate(tree, self._root)
+        self._upright, self._upright_sign = _upright_coordinate(tree, self._root)
+        self._at_rest = self.motion.markers(self.motion.place(tree.default[None]))[0]
         self._root_solver = PoseSolver(
             self.motion, self._root, np.full_like(self.lower, -np.inf), np.full_like(self.upper, np.inf)
         )
@@ -162,20 +162,14 @@ class MarkerIk:
         return np.where(seen[..., None], measured, 0.0), np.where(seen, self.weight, 0.0)
 
     def from_scratch(self, measured: FloatArray, weight: FloatArray) -> tuple[FloatArray, NDArray[np.int64]]:
-        """Rough poses (n, n_coordinates) from the default posture in the best heading, and iterations (n,)."""
-        n = len(measured)
-        headings = np.linspace(0.0, 2.0 * np.pi, HEADINGS, endpoint=False) if self._upright >= 0 else np.zeros(1)
-        start = np.tile(self.tree.default, (len(headings), n, 1))
+        """Rough poses (n, n_coordinates) from the default posture facing the right way, and iterations (n,)."""
+        start = np.tile(self.tree.default, (len(measured), 1))
         if self._upright >= 0:
-            start[:, :, self._upright] += ((headings + np.pi) % (2.0 * np.pi) - np.pi)[:, None]
-        every = (np.tile(measured, (len(headings), 1, 1)), np.tile(weight, (len(headings), 1)))
-        start = start.reshape(len(headings) * n, -1)
-        tried = self._root_solver.solve(*every, start, start, GAIN_ROUGH)
-        best = tried.cost.reshape(len(headings), n).argmin(axis=0)
-        q = tried.q.reshape(len(headings), n, -1)[best, np.arange(n)]
-        poses = self.solver.solve(measured, weight, q, np.broadcast_to(self.tree.default, q.shape), GAIN_ROUGH)
-        spent = tried.iterations.reshape(len(headings), n).sum(axis=0)
-        return poses.q, poses.iterations + spent
+            start[:, self._upright] += self._upright_sign * _heading(self._at_rest, measured, weight)
+        placed = self._root_solver.solve(measured, weight, start, start, GAIN_ROUGH)
+        reference = np.broadcast_to(self.tree.default, start.shape)
+        poses = self.solver.solve(measured, weight, placed.q, reference, GAIN_ROUGH)
+        return poses.q, placed.iterations + poses.iterations
 
     def outlier_limit(self, usual: FloatArray) -> FloatArray:
         """Distance (k,) m beyond which a sample is left out, from the marker's usual distance (k,) m."""
@@ -329,16 +323,26 @@ class MarkerIk:
         )  # fmt: skip
 
 
-def _upright_coordinate(tree: KinematicTree, root: NDArray[np.int64]) -> int:
-    """The coordinate that turns the whole body about the vertical; -1 if there is none."""
-    best, found = 0.7, -1
+def _upright_coordinate(tree: KinematicTree, root: NDArray[np.int64]) -> tuple[int, float]:
+    """The coordinate that turns the whole body about the vertical, or -1, and whether it turns about +y or -y."""
+    best, found, sign = 0.7, -1, 1.0
     for joint in tree.joints:
         if joint.parent == GROUND:
             for axis, drive in zip(joint.axes[:3], joint.drives[:3], strict=True):
-                rise = abs(float((joint.in_parent[:3, :3] @ axis)[1]))
-                if drive.coordinate in root and rise > best:
-                    best, found = rise, drive.coordinate
-    return found
+                rise = float((joint.in_parent[:3, :3] @ axis)[1]) * drive.slope
+                if drive.coordinate in root and abs(rise) > best:
+                    best, found, sign = abs(rise), drive.coordinate, float(np.sign(rise))
+    return found, sign
+
+
+def _heading(at_rest: FloatArray, measured: FloatArray, weight: FloatArray) -> FloatArray:
+    """Turn (n,) about the vertical, rad, that brings markers at rest (k, 3) nearest to the measured ones (n, k, 3)."""
+    share = (weight / weight.sum(axis=1, keepdims=True))[..., None]
+    rest = at_rest - (share * at_rest).sum(axis=1, keepdims=True)
+    there = measured - (share * measured).sum(axis=1, keepdims=True)
+    across = (share * (rest[..., 2] * there[..., 0] - rest[..., 0] * there[..., 2])[..., None]).sum(axis=(1, 2))
+    along = (share * (rest[..., 0] * there[..., 0] + rest[..., 2] * there[..., 2])[..., None]).sum(axis=(1, 2))
+    return np.asarray(np.arctan2(across, along))
 
 
 def _filled(time: FloatArray, q: FloatArray, untold: NDArray[np.bool_]) -> FloatArray:
