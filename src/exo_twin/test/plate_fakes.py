@@ -7,6 +7,7 @@ import numpy as np
 from exo_capture.filtering import smooth
 from exo_capture.gait_events import GaitEvents
 from exo_common.opensim_files import Markers
+from exo_twin.inverse.inverse_dynamics import WholeBody
 from exo_twin.inverse.plate_signals import PlateSignal
 
 MASS = 70.0
@@ -14,6 +15,7 @@ STEP_S, STANCE_S, STEP_M, FOOT_M, ASIDE_M = 0.55, 0.70, 0.65, 0.24, 0.10
 STANCES = 5  # left, right, left, right, left: the plates lie under the second and third, unless told otherwise
 RATE_HZ, PLATE_HZ = 100.0, 1000.0
 DURATION_S = 2.6
+FREE = 0.01  # Nm of free moment per N
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Walk:
 
     feet: Markers
     events: GaitEvents
-    needed: np.ndarray
+    needed: WholeBody
     signals: tuple[PlateSignal, ...]
     truth: dict[int, np.ndarray]
 
@@ -39,28 +41,43 @@ def side_of(k: int) -> str:
 def walk(plates: tuple[tuple[int, ...], ...] = ((1,), (2,)), lag: float = 0.0, share: float = 1.0) -> Walk:
     """Plates that carry these stances, late by `lag` s; the first of them only feels a share of its force."""
     time = np.arange(0.0, DURATION_S, 1.0 / RATE_HZ)
-    total = sum(vertical(k, time) for k in range(STANCES))
-    needed = np.zeros((len(time), 3))
-    needed[:, 1] = smooth(total[:, None], RATE_HZ)[:, 0]
     clock = np.arange(0.0, DURATION_S, 1.0 / PLATE_HZ)
     signals = []
     for i, stances in enumerate(plates):
         force, pull = np.zeros((len(clock), 3)), np.zeros((len(clock), 3))
         for k in stances:
-            up = vertical(k, clock - lag) * (share if i == 0 else 1.0)
-            force[:, 1] += up
-            force[:, 0] += up * 0.2 * progress(k, clock - lag) - 0.1 * up
-            pull += up[:, None] * pressure(k, clock - lag)
+            own = ground_force(k, clock - lag) * (share if i == 0 else 1.0)
+            force += own
+            pull += own[:, 1:2] * pressure(k, clock - lag)
         point = np.full_like(pull, np.nan)
         loaded = force[:, 1] > 20.0
         point[loaded] = pull[loaded] / force[loaded, 1:2]
         free = np.zeros_like(force)
-        free[:, 1] = 0.01 * force[:, 1]
+        free[:, 1] = FREE * force[:, 1]
         signals.append(PlateSignal(f"plate {i + 1}", clock, force, point, free))
     strikes = {side: tuple(landing(k) for k in range(STANCES) if side_of(k) == side) for side in "lr"}
     offs = {side: tuple(t + STANCE_S for t in strikes[side] if t + STANCE_S < DURATION_S) for side in "lr"}
     truth = {k: vertical(k, time) for k in range(STANCES)}
-    return Walk(feet(time), GaitEvents(strikes, offs, ()), needed, tuple(signals), truth)
+    return Walk(feet(time), GaitEvents(strikes, offs, ()), whole_body(time), tuple(signals), truth)
+
+
+def whole_body(time: np.ndarray) -> WholeBody:
+    """What the forces on all feet, on plates or not, do to a body whose centre travels at a constant speed."""
+    force, moment = np.zeros((len(time), 3)), np.zeros((len(time), 3))
+    for k in range(STANCES):
+        own = ground_force(k, time)
+        force += own
+        moment += np.cross(pressure(k, time), own) + FREE * own[:, 1:2] * [0.0, 1.0, 0.0]
+    force, moment = smooth(force, RATE_HZ), smooth(moment, RATE_HZ)
+    centre = np.column_stack([STEP_M / STEP_S * time, np.full(len(time), 0.95), np.zeros(len(time))])
+    none = np.zeros_like(force)
+    return WholeBody(MASS, centre, none, none, force, moment, none, none)
+
+
+def ground_force(k: int, time: np.ndarray) -> np.ndarray:
+    """Force on the foot of stance k: braking, then pushing, N."""
+    up = vertical(k, time)
+    return np.column_stack([up * (0.2 * progress(k, time) - 0.1), up, np.zeros(len(time))])
 
 
 def progress(k: int, time: np.ndarray) -> np.ndarray:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from plate_fakes import MASS, walk
 
 from exo_capture.marker_capture import capture_markers
 from exo_common.opensim_files import read_storage
 from exo_twin.inverse.external_loads import read_external_loads
-from exo_twin.inverse.plate_lag import CORRECTABLE_S, Lag
+from exo_twin.inverse.plate_lag import CORRECTABLE_S, MODEL_SD_S, Lag, pooled_lag
 from exo_twin.inverse.plates import measured_ground_reaction
 
 WALK = Path(__file__).resolve().parents[4] / "shared" / "data" / "walking_3d"
@@ -33,14 +34,13 @@ def real_walk():
     states = read_storage(WALK / "coordinates.sto")
     every = slice(None, None, 10)  # 1000 Hz, for markers at 100 Hz
     table = dataclasses.replace(states, time=states.time[every], values=states.values[every])
-    motion = derivatives(table.time, read_coordinates(table, tree))
-    force = InverseDynamics(tree, inertia).solve(motion.q, motion.speed, motion.acceleration).whole_body.force
     capture = capture_markers(WALK / "markers_walk.trc")
     inside = (capture.keypoints.time >= table.time[0]) & (capture.keypoints.time <= table.time[-1])
     feet = dataclasses.replace(
         capture.keypoints, time=capture.keypoints.time[inside], position=capture.keypoints.position[inside]
     )
-    needed = np.column_stack([np.interp(feet.time, table.time, force[:, k]) for k in range(3)])
+    motion = derivatives(table.time, read_coordinates(table, tree), at=feet.time)
+    needed = InverseDynamics(tree, inertia).solve(motion.q, motion.speed, motion.acceleration).whole_body
     return feet, capture.events, read_external_loads(WALK / "grf_walk.xml"), inertia.total_mass, needed
 
 
@@ -70,3 +70,19 @@ def test_the_sentence_tells_the_lag_and_what_was_done():
 def test_two_methods_may_contradict_each_other():
     assert Lag(0.02, 0.004, "dynamics", contact_seconds=CORRECTABLE_S).contradicted
     assert not Lag(0.02, 0.004, "dynamics", contact_seconds=0.01).contradicted
+
+
+def test_trials_of_one_session_tell_the_lag_together():
+    lags = [Lag(0.012, 0.007, "dynamics", 0.98), Lag(0.018, 0.005, "dynamics", 0.98), Lag(0.09, 0.012, "contact times")]
+    pooled = pooled_lag(lags)
+    assert 0.015 < pooled.seconds < 0.018
+    assert MODEL_SD_S < pooled.sd < 0.005
+    assert pooled_lag(lags[2:]) is None
+
+
+def test_a_known_lag_replaces_the_trials_own():
+    made = walk(lag=0.02)
+    found = measured_ground_reaction(
+        made.signals, made.feet, made.events, MASS, made.needed, known_lag=Lag(0.015, 0.003, "dynamics")
+    )
+    assert found.lag.corrected == 0.015

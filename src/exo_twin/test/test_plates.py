@@ -114,7 +114,8 @@ def test_a_foot_partly_beside_its_plate_is_not_known():
 
 def test_a_wrong_mass_is_not_taken_for_half_feet():
     made = walk()
-    found = measured_ground_reaction(made.signals, made.feet, made.events, MASS, 1.3 * made.needed, None)
+    heavier = dataclasses.replace(made.needed, force=1.3 * made.needed.force)
+    found = measured_ground_reaction(made.signals, made.feet, made.events, MASS, heavier, None)
     assert any("wearer's mass" in warning for warning in found.warnings)
     assert found.known["r"][(found.time > landing(1)) & (found.time < landing(1) + STANCE_S)].all()
 
@@ -147,7 +148,7 @@ def test_impossible_mass_and_gaps_are_refused():
     with pytest.raises(ExoError, match="mass"):
         measured_ground_reaction(made.signals, made.feet, made.events, 0.0)
     with pytest.raises(ExoError, match="gaps"):
-        measure(made, needed=np.full_like(made.needed, np.nan))
+        measure(made, needed=dataclasses.replace(made.needed, force=np.nan * made.needed.force))
     with pytest.raises(ExoError, match="no force plate"):
         measured_ground_reaction((), made.feet, made.events, MASS)
 

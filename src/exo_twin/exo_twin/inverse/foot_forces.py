@@ -58,22 +58,32 @@ def foot_force(
     return ExternalForce(body, force, point, moment - np.cross(point, force))
 
 
-def total_vertical(signals: Sequence[PlateSignal], time: FloatArray) -> FloatArray:
-    """Sum of the plates' upward forces (n,) N at some times; zero where a plate recorded nothing."""
-    parts = [np.interp(time, signal.time, signal.vertical, left=0.0, right=0.0) for signal in signals]
-    return np.asarray(np.sum(parts, axis=0))
+def total_wrench(signals: Sequence[PlateSignal], time: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Force (n, 3) N and moment (n, 3) Nm about the ground's origin of all plates at some times on their clock."""
+    wrenches = [(signal.time, _wrench(signal)) for signal in signals]
+    total = np.sum([_interpolated(time, clock, wrench) for clock, wrench in wrenches], axis=0)
+    return total[:, :3], total[:, 3:]
 
 
 def _at(signal: PlateSignal, step: Step, time: FloatArray, cutoff_hz: float | None) -> tuple[FloatArray, FloatArray]:
     """Force and moment about the ground's origin of one contact, low-passed, at times on the plate's clock."""
     rows = step.contact.rows
     wrench = np.zeros((len(signal.time), 6))
-    wrench[rows, :3] = signal.force[rows]
-    wrench[rows, 3:] = np.cross(signal.point[rows], signal.force[rows]) + signal.free_moment[rows]
+    wrench[rows] = _wrench(signal)[rows]
     if cutoff_hz is not None:
         wrench = smooth(wrench, signal.rate_hz, cutoff_hz)
-    columns = [np.interp(time, signal.time, wrench[:, k], left=0.0, right=0.0) for k in range(6)]
-    return np.column_stack(columns[:3]), np.column_stack(columns[3:])
+    found = _interpolated(time, signal.time, wrench)
+    return found[:, :3], found[:, 3:]
+
+
+def _wrench(signal: PlateSignal) -> FloatArray:
+    """Force and moment about the ground's origin, (n, 6)."""
+    return np.hstack([signal.force, np.cross(signal.point, signal.force) + signal.free_moment])
+
+
+def _interpolated(wanted: FloatArray, time: FloatArray, wrench: FloatArray) -> FloatArray:
+    """A wrench (n, 6) at other times; zero where nothing was recorded."""
+    return np.column_stack([np.interp(wanted, time, wrench[:, k], left=0.0, right=0.0) for k in range(6)])
 
 
 def _nearest(good: NDArray[np.bool_]) -> NDArray[np.int64]:

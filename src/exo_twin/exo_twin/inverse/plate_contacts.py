@@ -13,6 +13,8 @@ from exo_twin.inverse.plate_signals import PlateSignal
 FloatArray = NDArray[np.float64]
 
 CONTACT_N = 20.0  # vertical force from which a foot stands on a plate, common in gait analysis
+REST_N = 3.0  # a contact's flank is followed down to it, above a good plate's noise
+FOOT_OF_FLANK_S = 0.05  # and so far at most: beyond it noise is followed
 LOADED_N = 100.0  # force that every contact reaches; less is a cable, a vibration or another person's step
 SHORTEST_S = 0.15  # a foot that stands at all stands longer, in a run too
 GAP_S = 0.03  # a shorter break in a contact is a bounce
@@ -102,13 +104,21 @@ def _contacts(signal: PlateSignal, index: int) -> tuple[list[Contact], list[str]
             loaded[gap] = True
     found, short = [], []
     for run in stretches(loaded):
-        first, last = int(run[0]), int(run[-1])
+        first, last = _foot_of_flank(signal, int(run[0]), -1), _foot_of_flank(signal, int(run[-1]), 1)
         whole = (first > 0, last < len(loaded) - 1)
         if signal.vertical[run].max() < LOADED_N or (all(whole) and len(run) < SHORTEST_S * signal.rate_hz):
             short.append(f"{signal.name}: a touch at {time[first]:.2f} s is too short or too light for a step")
         else:
             found.append(Contact(index, first, last, float(time[first]), float(time[last]), *whole))
     return found, short
+
+
+def _foot_of_flank(signal: PlateSignal, edge: int, step: int) -> int:
+    """Last sample from an edge outwards (step -1 or 1) that still belongs to its flank."""
+    reach = round(FOOT_OF_FLANK_S * signal.rate_hz)
+    while reach > 0 and 0 <= edge + step < len(signal.time) and signal.vertical[edge + step] > REST_N:
+        edge, reach = edge + step, reach - 1
+    return edge
 
 
 def _drawn_out(signal: PlateSignal, contacts: list[Contact]) -> tuple[PlateSignal, list[Contact], list[str]]:

@@ -1,10 +1,12 @@
 """How much later the force plates' clock runs than the markers': from the dynamics, with contact times beside it.
 
-The sum of the vertical forces must be what the moving body needs, the sum of m(a + g)
-of its segments. Both are low-passed alike, so that neither filter shifts the result,
-and compared only while every standing foot is on a plate. A scale of either does not
-matter. Contact times are a second opinion: they are biased by the thresholds and
-filters of either side, and only landing and leaving together say something.
+The plates must give what the moving body needs: the vertical force, the sum of m(a + g)
+over its segments, and the moment about the transverse axis through its centre of mass.
+All are low-passed alike, so that no filter shifts the result, and compared only while
+every standing foot is on a plate. The lag is the most likely one with unknown noise in
+both equations: the vertical force tells it sharply, but soft tissue makes it late by a
+few ms; the moment errs to the other side. Contact times are a second opinion: thresholds
+and filters bias them, and only landing and leaving together say something.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exo_capture.filtering import CUTOFF_HZ, smooth
+from exo_twin.inverse.foot_forces import total_wrench
 from exo_twin.inverse.foot_stances import Step
+from exo_twin.inverse.inverse_dynamics import WholeBody
+from exo_twin.inverse.plate_signals import PlateSignal
 
 FloatArray = NDArray[np.float64]
 
@@ -25,8 +30,10 @@ SEARCH_S = 0.15  # either way, so that a lag beyond what is correctable is seen 
 GRID_S = 0.002  # finer than what can be told; a parabola goes between
 MARGIN_S = 0.02  # left out at each end of the window, for the feet's events are as uncertain
 SHORTEST_S = 0.35  # of a comparison: one rise and fall of the vertical force
-# Skin, organs and scaled masses bend Σ m(a + g): the spread over trials with one set-up, beside what noise explains.
+# Skin, organs and scaled masses bend what the motion seems to need, in all frames alike.
 MODEL_SD_S = 0.003
+BEND = 3  # grid steps to either side through which the parabola goes: wider than the noise of a step
+TINY = 1e-9  # keeps the logarithm of a perfect agreement finite
 CONTACT_SD_S = 0.012  # of contact times, common to all steps: thresholds and filters differ
 SURE = 2.0  # standard deviations from zero, beyond which a lag is corrected
 LIKE = 0.7  # correlation at the best lag; forces less alike are not of the same motion
@@ -78,21 +85,31 @@ def contact_lag(steps: Sequence[Step]) -> float:
     return float(np.mean([np.median(kind) for kind in kinds])) if all(kinds) else np.nan
 
 
+def pooled_lag(lags: Sequence[Lag]) -> Lag | None:
+    """One lag for all trials of a set-up, weighted by their certainty; None if the dynamics told none.
+
+    A lag belongs to amplifiers and filters, not to a walk: trials of one session together tell it better.
+    """
+    told = [lag for lag in lags if lag.method == "dynamics"]
+    if not told:
+        return None
+    # What all trials share does not become smaller by averaging.
+    weight = np.array([1.0 / max(lag.sd**2 - MODEL_SD_S**2, GRID_S**2) for lag in told])
+    seconds = float(weight @ [lag.seconds for lag in told] / weight.sum())
+    likeness = float(np.mean([lag.correlation for lag in told]))
+    return Lag(seconds, float(np.hypot(weight.sum() ** -0.5, MODEL_SD_S)), "dynamics", likeness)
+
+
 def dynamics_lag(
-    time: FloatArray,
-    needed: FloatArray,
-    plate_time: FloatArray,
-    vertical: FloatArray,
-    compared: NDArray[np.bool_],
-    cutoff_hz: float = CUTOFF_HZ,
+    time: FloatArray, needed: WholeBody, signals: Sequence[PlateSignal], compared: NDArray[np.bool_]
 ) -> Lag | None:
     """The lag at which the plates agree best with the motion.
 
     Parameters
     ----------
     time : (n,) s, evenly spaced, markers' clock.
-    needed : (n,) N, vertical force that the motion needs, low-passed at cutoff_hz without phase.
-    plate_time, vertical : (m,) s on the plates' clock, and N, sum over the plates.
+    needed : what the motion needs of the world in these frames, low-passed at CUTOFF_HZ without phase.
+    signals : all plates.
     compared : (n,) frames in which every standing foot is on a plate.
 
     Returns
@@ -103,51 +120,29 @@ def dynamics_lag(
     inner = _shrunk(compared, round(MARGIN_S * rate))
     if inner.sum() < SHORTEST_S * rate:
         return None
+    reference = np.column_stack([needed.force[:, 1], needed.moment_about(needed.centre)[:, 2]])
     lags = np.arange(-SEARCH_S, SEARCH_S + GRID_S / 2.0, GRID_S)
-    reference = needed[inner] - needed[inner].mean()
-    scores = np.empty(len(lags))
+    disagreement, likeness = np.empty(len(lags)), np.empty(len(lags))
     for i, lag in enumerate(lags):
-        measured = _measured(time + lag, needed, plate_time, vertical, compared, rate, cutoff_hz)[inner]
-        centred = measured - measured.mean()
-        scores[i] = centred @ reference / np.sqrt(max((centred @ centred) * (reference @ reference), 1e-12))
-    best = int(np.argmax(scores))
-    if best in (0, len(lags) - 1) or scores[best] < LIKE:
+        force, moment = total_wrench(signals, time + lag)
+        about_centre = moment - np.cross(needed.centre, force)
+        raw = np.column_stack([force[:, 1], about_centre[:, 2]])
+        # Where a foot is beside the plates the motion stands in, so that the filter spreads nothing wrong from there.
+        difference = smooth(np.where(compared[:, None], raw - reference, 0.0), rate)[inner]
+        measured = reference[inner, 0] + difference[:, 0]
+        likeness[i] = np.corrcoef(measured, reference[inner, 0])[0, 1]
+        disagreement[i] = np.log(1.0 - likeness[i] ** 2 + TINY) + np.log(np.mean(difference[:, 1] ** 2) + TINY)
+    best = int(np.argmin(disagreement))
+    if best < BEND or best >= len(lags) - BEND or likeness[best] < LIKE:
         return None
-    before, here, after = scores[best - 1 : best + 2]
-    seconds = float(lags[best] + 0.5 * GRID_S * (before - after) / (before - 2.0 * here + after))
-    measured = _measured(time + seconds, needed, plate_time, vertical, compared, rate, cutoff_hz)
-    return Lag(seconds, _spread(measured, needed, inner, rate, cutoff_hz), "dynamics", float(here))
-
-
-def _measured(
-    at: FloatArray,
-    needed: FloatArray,
-    plate_time: FloatArray,
-    vertical: FloatArray,
-    compared: NDArray[np.bool_],
-    rate: float,
-    cutoff_hz: float,
-) -> FloatArray:
-    """The plates' force at some times, low-passed; where it is not the whole force the motion's stands in.
-
-    So the filter spreads nothing into the comparison that does not belong there.
-    """
-    raw = np.interp(at, plate_time, vertical)
-    difference = np.where(compared, raw - needed, 0.0)
-    return np.asarray(needed + smooth(difference[:, None], rate, cutoff_hz)[:, 0])
-
-
-def _spread(measured: FloatArray, needed: FloatArray, inner: NDArray[np.bool_], rate: float, cutoff_hz: float) -> float:
-    """Standard deviation of the lag, s: of a fit of scale and shift with as many samples as the band holds."""
-    slope = np.gradient(measured, 1.0 / rate)[inner]
-    columns = np.column_stack([np.ones(inner.sum()), measured[inner], slope])
-    fit, *_ = np.linalg.lstsq(columns, needed[inner], rcond=None)
-    left = needed[inner] - columns @ fit
-    # A band up to cutoff_hz holds two independent samples per period of it.
-    independent = max(2.0 * cutoff_hz * inner.sum() / rate - columns.shape[1], 1.0)
-    steep = slope - columns[:, :2] @ np.linalg.lstsq(columns[:, :2], slope, rcond=None)[0]
-    noise = float(np.sqrt(np.mean(left**2) / (independent * np.mean(steep**2))))
-    return float(np.hypot(noise, MODEL_SD_S))
+    before, here, after = disagreement[[best - BEND, best, best + BEND]]
+    curvature = (before - 2.0 * here + after) / (BEND * GRID_S) ** 2
+    seconds = float(lags[best] + 0.5 * (before - after) / (curvature * BEND * GRID_S))
+    # Twice the log likelihood is the disagreement times the independent samples: a band up to the cut-off holds two
+    # per period of it.
+    independent = 2.0 * CUTOFF_HZ * inner.sum() / rate
+    noise = np.sqrt(2.0 / (independent * curvature))
+    return Lag(seconds, float(np.hypot(noise, MODEL_SD_S)), "dynamics", float(likeness[best]))
 
 
 def _shrunk(mask: NDArray[np.bool_], frames: int) -> NDArray[np.bool_]:

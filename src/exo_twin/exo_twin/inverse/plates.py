@@ -14,8 +14,9 @@ from exo_common.errors import ExoError
 from exo_common.frames import SIDES
 from exo_common.opensim_files import Markers
 from exo_twin.inverse.external_forces import ExternalForce
-from exo_twin.inverse.foot_forces import foot_force, total_vertical
+from exo_twin.inverse.foot_forces import foot_force, total_wrench
 from exo_twin.inverse.foot_stances import Stance, Step, match, stances
+from exo_twin.inverse.inverse_dynamics import WholeBody
 from exo_twin.inverse.plate_checks import (
     SIDE_NAMES,
     Doubt,
@@ -81,9 +82,10 @@ def measured_ground_reaction(
     feet: Markers,
     events: GaitEvents,
     mass: float,
-    needed: FloatArray | None = None,
+    needed: WholeBody | None = None,
     cutoff_hz: float | None = CUTOFF_HZ,
     bodies: Mapping[str, str] = FEET,
+    known_lag: Lag | None = None,
 ) -> GroundReaction:
     """The force on each foot, at the times of the feet's markers.
 
@@ -95,11 +97,11 @@ def measured_ground_reaction(
     feet : keypoints of the walk (LAnkle, LHeel, LBigToe and the right ones), m, evenly spaced in time.
     events : of the same keypoints.
     mass : of the wearer, kg.
-    needed : (n, 3) N, the sum of m (a - g) over the body's segments, low-passed at CUTOFF_HZ without phase
-        (WholeBody.force of the inverse dynamics without external forces); it tells the lag and feet beside a
-        plate. Without it the lag is taken from contact times, which are less certain.
+    needed : what the motion needs of the world in the same frames, low-passed at CUTOFF_HZ without phase (of inverse
+        dynamics, with or without external forces); it tells the lag, and feet partly beside a plate. Without it the lag is taken from contact times, which are less certain.
     cutoff_hz : see foot_force.
     bodies : side -> body of the model that carries the foot.
+    known_lag : of the same set-up (plate_lag.pooled_lag), taken instead of this trial's own.
 
     Raises
     ------
@@ -108,7 +110,7 @@ def measured_ground_reaction(
     """
     if not mass > 0.0:
         raise ExoError(f"a wearer's mass of {mass:g} kg is impossible; give it in kg")
-    if needed is not None and (needed.shape != (len(feet.time), 3) or not np.isfinite(needed).all()):
+    if needed is not None and (needed.force.shape != (len(feet.time), 3) or not np.isfinite(needed.force).all()):
         raise ExoError("the force that the motion needs has gaps or other frames than the feet; cut both alike")
     columns = [feet.names.index(f"{side.upper()}{point}") for side in SIDES for point in FOOT_POINTS]
     check_units(signals, feet.position[:, columns], mass)
@@ -121,7 +123,7 @@ def measured_ground_reaction(
     warnings = [no_foot_under(contact, prepared) for contact in strange]
     warnings += wrong_feet(steps, prepared, bodies)
     uncovered = [_doubt(stance) for stance in stands if stance not in [step.stance for step in steps]]
-    lag = _lag(prepared, feet.time, steps, needed, _valid(feet.time, prepared, stands, uncovered, 0.0))
+    lag = _lag(prepared, feet.time, steps, needed, _valid(feet.time, prepared, stands, uncovered, 0.0), known_lag)
     refuse_long(lag.seconds)
     if lag.contradicted:
         warnings.append(
@@ -130,9 +132,8 @@ def measured_ground_reaction(
         )
     doubts, steps = shared_plates(steps, stands, prepared, feet, lag.corrected)
     if needed is not None:
-        measured = total_vertical(prepared, feet.time + lag.corrected)
-        smooth_measured = smooth(measured[:, None], feet.rate_hz, CUTOFF_HZ)[:, 0]
-        halves, told = half_feet(steps, stands, prepared, feet.time, smooth_measured, needed[:, 1])
+        measured = smooth(total_wrench(prepared, feet.time + lag.corrected)[0], feet.rate_hz, CUTOFF_HZ)
+        halves, told = half_feet(steps, stands, prepared, feet.time, measured[:, 1], needed.force[:, 1])
         doubts += halves
         warnings += told
     warnings += [
@@ -164,15 +165,15 @@ def _lag(
     signals: Sequence[PlateSignal],
     time: FloatArray,
     steps: Sequence[Step],
-    needed: FloatArray | None,
+    needed: WholeBody | None,
     valid: NDArray[np.bool_],
+    known_lag: Lag | None,
 ) -> Lag:
     """The best known lag; corrected only if it is certainly not zero."""
     by_contact = contact_lag(steps)
-    found = None
-    if needed is not None:
-        plate_time = signals[0].time
-        found = dynamics_lag(time, needed[:, 1], plate_time, total_vertical(signals, plate_time), valid)
+    found = known_lag
+    if found is None and needed is not None:
+        found = dynamics_lag(time, needed, signals, valid)
     if found is None and np.isfinite(by_contact):
         found = Lag(by_contact, CONTACT_SD_S, "contact times")
     if found is None:
