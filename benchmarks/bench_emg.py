@@ -36,7 +36,7 @@ FATIGUE_SEEDS = 100
 def drivers(pool: ProcessPoolExecutor, seconds: float) -> dict[str, Future[dict[str, dict[str, object]]]]:
     """Start every driver's live test at once, each in its own DDS domain."""
     return {
-        name: pool.submit(emg_drivers.run, seconds, (name,), emg_drivers.DOMAIN - k)
+        name: pool.submit(emg_drivers.run, seconds, (name,), emg_drivers.DOMAIN + k)
         for k, name in enumerate(emg_drivers.DRIVERS)
     }
 

@@ -26,11 +26,12 @@ from exo_emg.processing import ChainConfig, EnvelopeStream
 from exo_emg.synthesis import EmgSynthesizer, SynthesisConfig
 from exo_interfaces.msg import EmgEnvelope, EmgFrame, Fatigue
 
-DOMAIN = 91
+DOMAIN = 90
 MUSCLES = ["VAS_l", "SOL_l"]
 START_NS = 1_700_000_000_000_000_000
 FRAMES = 120
 DROPPED = 80
+ON_THE_WAY = 20
 
 
 def start(domain: int, *arguments: str) -> subprocess.Popen[bytes]:
@@ -57,6 +58,7 @@ class Driver:
         self._node = Node("driver", context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
+        self._sent = 0
         self.envelopes: list[EmgEnvelope] = []
         self.fatigue: list[Fatigue] = []
         self.told: list[dict[str, str]] = []
@@ -70,7 +72,7 @@ class Driver:
         time.sleep(0.3)
 
     def until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 10.0
+        deadline = time.monotonic() + 20.0
         while not condition():
             self._executor.spin_once(timeout_sec=0.05)
             assert time.monotonic() < deadline, f"did not happen; diagnostics {self.told[-1:]}"
@@ -80,7 +82,9 @@ class Driver:
         frame.header.stamp = to_stamp(stamp_ns)
         frame.samples = samples.astype(np.float32).ravel()
         self._publisher.publish(frame)
-        self._executor.spin_once(timeout_sec=0.003)
+        self._sent += 1
+        # Never more on the way than a publisher keeps (50), however busy the machine is.
+        self.until(lambda: self._sent - len(self.envelopes) < ON_THE_WAY)
 
     def close(self) -> None:
         self._executor.shutdown()
