@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from exo_common.errors import ExoError
 from exo_common.opensim_files import Markers
 from exo_twin.inverse.foot_stances import OUTLINE_M, Stance, Step, distance_to_foot
+from exo_twin.inverse.known_times import SIDE_NAMES, Doubt
 from exo_twin.inverse.plate_contacts import Contact
 from exo_twin.inverse.plate_lag import CORRECTABLE_S
 from exo_twin.inverse.plate_signals import PlateSignal
 
 FloatArray = NDArray[np.float64]
 
-SIDE_NAMES = {"l": "left", "r": "right"}
 APART_S = 0.2  # lags of two steps of one recording that differ by more are no common lag
 STRAY_SHARE = 0.2  # of an overlap's load outside the foot's outline: another foot is on the plate, too
 OUTLASTS_S = 0.1  # a load this long before or after the own stance is another foot's
@@ -25,16 +25,6 @@ INSIDE_SHARE = 0.8  # of a step's load; a centre of pressure that leaves the foo
 SUPPORT_MARGIN_S = 0.03  # at each end of a single support, where the feet's events are uncertain
 CARRIED = (0.85, 1.15)  # of what the motion needs while one foot stands alone; whole feet on good plates reach ±7 %
 ALIKE = 0.05  # shares of all steps as near to each other point to the mass or the calibration
-
-
-@dataclasses.dataclass(frozen=True)
-class Doubt:
-    """A time, s on the markers' clock, in which the force on a foot is not known, and why."""
-
-    side: str
-    start: float
-    end: float
-    why: str
 
 
 def check_clock(steps: Sequence[Step], signals: Sequence[PlateSignal]) -> None:

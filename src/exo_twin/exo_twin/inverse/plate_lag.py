@@ -71,6 +71,13 @@ class Lag:
         difference = abs(self.seconds - self.contact_seconds)
         return difference > CONTRADICTION * float(np.hypot(self.sd, CONTACT_SD_S))
 
+    def contradiction(self) -> str:
+        """For a report."""
+        return (
+            f"by the contact times the plates run {1e3 * self.contact_seconds:+.0f} ms behind the markers, by the "
+            f"dynamics {1e3 * self.seconds:+.0f} ms; check the feet's markers and the wearer's mass"
+        )
+
     def sentence(self) -> str:
         """For a report."""
         if self.method == "none":

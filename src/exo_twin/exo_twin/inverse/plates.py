@@ -8,18 +8,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from exo_capture.filtering import CUTOFF_HZ, smooth, stretches
+from exo_capture.filtering import CUTOFF_HZ, smooth
 from exo_capture.gait_events import GaitEvents
 from exo_common.errors import ExoError
 from exo_common.frames import SIDES
 from exo_common.opensim_files import Markers
 from exo_twin.inverse.external_forces import ExternalForce
 from exo_twin.inverse.foot_forces import foot_force, total_wrench
-from exo_twin.inverse.foot_stances import Stance, Step, match, stances
+from exo_twin.inverse.foot_stances import Step, match, stances
 from exo_twin.inverse.inverse_dynamics import WholeBody
+from exo_twin.inverse.known_times import Doubt, beside_plates, both_known, known, longest
 from exo_twin.inverse.plate_checks import (
-    SIDE_NAMES,
-    Doubt,
     check_clock,
     half_feet,
     no_foot_under,
@@ -98,7 +97,8 @@ def measured_ground_reaction(
     events : of the same keypoints.
     mass : of the wearer, kg.
     needed : what the motion needs of the world in the same frames, low-passed at CUTOFF_HZ without phase (of inverse
-        dynamics, with or without external forces); it tells the lag, and feet partly beside a plate. Without it the lag is taken from contact times, which are less certain.
+        dynamics, with or without external forces). It tells the lag, and feet partly beside a plate; without it
+        the lag is taken from contact times, which are less certain.
     cutoff_hz : see foot_force.
     bodies : side -> body of the model that carries the foot.
     known_lag : of the same set-up (plate_lag.pooled_lag), taken instead of this trial's own.
@@ -108,10 +108,7 @@ def measured_ground_reaction(
     ExoError : one sentence, where no force can be trusted: units, sign, clock, exchanged plates, or no foot on any
         plate.
     """
-    if not mass > 0.0:
-        raise ExoError(f"a wearer's mass of {mass:g} kg is impossible; give it in kg")
-    if needed is not None and (needed.force.shape != (len(feet.time), 3) or not np.isfinite(needed.force).all()):
-        raise ExoError("the force that the motion needs has gaps or other frames than the feet; cut both alike")
+    _check_inputs(feet, mass, needed)
     columns = [feet.names.index(f"{side.upper()}{point}") for side in SIDES for point in FOOT_POINTS]
     check_units(signals, feet.position[:, columns], mass)
     prepared, contacts, notes = prepare(tuple(signals))
@@ -122,93 +119,60 @@ def measured_ground_reaction(
     check_clock(steps, prepared)
     warnings = [no_foot_under(contact, prepared) for contact in strange]
     warnings += wrong_feet(steps, prepared, bodies)
-    uncovered = [_doubt(stance) for stance in stands if stance not in [step.stance for step in steps]]
-    lag = _lag(prepared, feet.time, steps, needed, _valid(feet.time, prepared, stands, uncovered, 0.0), known_lag)
+    doubts = beside_plates(stands, steps)
+    whole = both_known(feet.time, prepared, stands, doubts, 0.0)
+    lag = known_lag or _lag(feet.time, prepared, steps, needed, whole)
     refuse_long(lag.seconds)
+    lag = dataclasses.replace(lag, contact_seconds=contact_lag(steps), corrected=lag.seconds if lag.sure else 0.0)
+    (notes if lag.method == "dynamics" else warnings).append(lag.sentence())
     if lag.contradicted:
-        warnings.append(
-            f"by the contact times the plates run {1e3 * lag.contact_seconds:+.0f} ms behind the markers, by the "
-            f"dynamics {1e3 * lag.seconds:+.0f} ms; check the feet's markers and the wearer's mass"
-        )
-    doubts, steps = shared_plates(steps, stands, prepared, feet, lag.corrected)
+        warnings.append(lag.contradiction())
+    shared, steps = shared_plates(steps, stands, prepared, feet, lag.corrected)
+    halves: list[Doubt] = []
     if needed is not None:
         measured = smooth(total_wrench(prepared, feet.time + lag.corrected)[0], feet.rate_hz, CUTOFF_HZ)
         halves, told = half_feet(steps, stands, prepared, feet.time, measured[:, 1], needed.force[:, 1])
-        doubts += halves
         warnings += told
-    warnings += [
-        f"{doubt.why}; the force on the {SIDE_NAMES[doubt.side]} foot is not known from {doubt.start:.2f} to "
-        f"{doubt.end:.2f} s"
-        for doubt in doubts
-    ]
+    warnings += [doubt.sentence() for doubt in (*shared, *halves)]
     warnings += stray_pressure(steps, prepared, feet, lag.corrected)
-    (notes if lag.method == "dynamics" else warnings).append(lag.sentence())
-    known = {side: _known(feet.time, side, [*uncovered, *doubts]) for side in SIDES}
-    valid = _valid(feet.time, prepared, stands, [*uncovered, *doubts], lag.corrected)
-    window = _longest(feet.time, valid)
+    doubts += [*shared, *halves]
+    window = longest(feet.time, both_known(feet.time, prepared, stands, doubts, lag.corrected))
     if window is None:
         warnings.append("at no time are all standing feet on plates; only single legs can be analysed")
     else:
         notes.append(f"all standing feet are on plates from {window[0]:.2f} to {window[1]:.2f} s")
+    certain = {side: known(feet.time, side, doubts) for side in SIDES}
     forces = {}
     for side in SIDES:
         own = [step for step in steps if step.stance.side == side]
         force = foot_force(bodies[side], prepared, own, feet.time, lag.corrected, cutoff_hz)
-        keep = known[side][:, None]
-        forces[side] = ExternalForce(
-            force.body, np.where(keep, force.force, 0.0), force.point, np.where(keep, force.free_moment, 0.0)
-        )
-    return GroundReaction(feet.time, forces, known, window, lag, tuple(steps), tuple(notes), tuple(warnings))
+        forces[side] = _silent(force, ~certain[side])
+    return GroundReaction(feet.time, forces, certain, window, lag, tuple(steps), tuple(notes), tuple(warnings))
+
+
+def _check_inputs(feet: Markers, mass: float, needed: WholeBody | None) -> None:
+    if not mass > 0.0:
+        raise ExoError(f"a wearer's mass of {mass:g} kg is impossible; give it in kg")
+    if needed is not None and (needed.force.shape != (len(feet.time), 3) or not np.isfinite(needed.force).all()):
+        raise ExoError("the force that the motion needs has gaps or other frames than the feet; cut both alike")
 
 
 def _lag(
-    signals: Sequence[PlateSignal],
     time: FloatArray,
+    signals: Sequence[PlateSignal],
     steps: Sequence[Step],
     needed: WholeBody | None,
-    valid: NDArray[np.bool_],
-    known_lag: Lag | None,
+    whole: NDArray[np.bool_],
 ) -> Lag:
-    """The best known lag; corrected only if it is certainly not zero."""
+    """This trial's own lag, by the best method there is."""
+    found = None if needed is None else dynamics_lag(time, needed, signals, whole)
+    if found is not None:
+        return found
     by_contact = contact_lag(steps)
-    found = known_lag
-    if found is None and needed is not None:
-        found = dynamics_lag(time, needed, signals, valid)
-    if found is None and np.isfinite(by_contact):
-        found = Lag(by_contact, CONTACT_SD_S, "contact times")
-    if found is None:
-        return Lag(0.0, np.nan, "none")
-    return dataclasses.replace(found, contact_seconds=by_contact, corrected=found.seconds if found.sure else 0.0)
+    return Lag(by_contact, CONTACT_SD_S, "contact times") if np.isfinite(by_contact) else Lag(0.0, np.nan, "none")
 
 
-def _doubt(stance: Stance) -> Doubt:
-    return Doubt(stance.side, stance.start, stance.end, "the foot stands beside the plates")
-
-
-def _known(time: FloatArray, side: str, doubts: Sequence[Doubt]) -> NDArray[np.bool_]:
-    known = np.ones(len(time), dtype=bool)
-    for doubt in doubts:
-        if doubt.side == side:
-            known &= (time < doubt.start) | (time > doubt.end)
-    return known
-
-
-def _valid(
-    time: FloatArray, signals: Sequence[PlateSignal], stands: Sequence[Stance], doubts: Sequence[Doubt], lag: float
-) -> NDArray[np.bool_]:
-    """(n,) frames in which somebody stands, the plates record, and both feet are known."""
-    standing = np.zeros(len(time), dtype=bool)
-    for stance in stands:
-        standing |= (time >= stance.start) & (time <= stance.end)
-    start = max(float(signal.time[0]) for signal in signals) - lag
-    end = min(float(signal.time[-1]) for signal in signals) - lag
-    recorded = (time >= start) & (time <= end)
-    return np.asarray(standing & recorded & _known(time, "l", doubts) & _known(time, "r", doubts))
-
-
-def _longest(time: FloatArray, mask: NDArray[np.bool_]) -> tuple[float, float] | None:
-    runs = [run for run in stretches(mask) if len(run) > 1]
-    if not runs:
-        return None
-    best = max(runs, key=len)
-    return float(time[best[0]]), float(time[best[-1]])
+def _silent(force: ExternalForce, where: NDArray[np.bool_]) -> ExternalForce:
+    """A force that is zero in some frames."""
+    keep = ~where[:, None]
+    return ExternalForce(force.body, keep * force.force, force.point, keep * force.free_moment)
