@@ -21,6 +21,7 @@ FloatArray = NDArray[np.float64]
 TRACKED = ("LHip", "RHip", "LKnee", "RKnee", "LAnkle", "RAnkle")  # a frame needs all of them
 SATURATION_WARNING = 0.02  # of the frames
 TURN = np.array([-1.0, 1.0, -1.0])  # half a turn about the vertical
+VAGUE_DEG = 10.0  # standard deviation of a leg coordinate from which its mean curve is not worth showing
 MARKER_RMS_WARNING = 0.04  # m; OpenSim's advice is below 0.02 for skin markers, keypoints are twice as rough
 
 
@@ -83,17 +84,23 @@ def kinematics_of(ik: MarkerIk, solved: MarkerPoses) -> Kinematics:
     rms = np.sqrt(np.nanmean(np.where(solved.dropped, np.nan, solved.residual)[there] ** 2, axis=1))
     seen = np.isfinite(solved.residual).any(axis=0)
     error = np.sqrt(np.nanmean(solved.residual[:, seen] ** 2, axis=0))
+    angle_sd = {
+        name: round(float(np.degrees(solved.q_sd[there, solved.coordinates.index(name)].mean())), 1)
+        for name in LEG_COORDINATES
+    }
+    vague = [
+        f"the markers hardly tell {name} (standard deviation {sd:.0f} degrees); put markers on both its segments"
+        for name, sd in angle_sd.items()
+        if sd > VAGUE_DEG
+    ]
     saturated = {name: solved.saturated[name] for name in LEG_COORDINATES if name in solved.saturated}
     return Kinematics(
         coordinates,
         rms,
         dict(zip(np.array(solved.names)[seen].tolist(), map(float, error), strict=True)),
         saturated,
-        [*kinematics_warnings(rms, saturated), *solved.warnings],
-        {
-            name: round(float(np.degrees(solved.q_sd[there, solved.coordinates.index(name)].mean())), 1)
-            for name in LEG_COORDINATES
-        },
+        [*kinematics_warnings(rms, saturated), *solved.warnings, *vague],
+        angle_sd,
         round(float(solved.dropped.sum() / max(np.isfinite(solved.residual).sum(), 1)), 3),
     )
 

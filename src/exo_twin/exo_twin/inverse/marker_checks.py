@@ -26,7 +26,7 @@ MIRROR_M = 0.08  # markers whose places are mirror images to this are a pair
 LEG, ARM = ("femur", "tibia", "talus", "calcn", "toes"), ("humerus", "ulna", "radius", "hand")
 PARTS = {"all markers": ("",), "the legs": LEG, "the arms": ARM, "the pelvis": ("pelvis",), "the thighs": ("femur",),
          "the shanks": ("tibia",), "the feet": ("talus", "calcn", "toes")}  # fmt: skip
-NAMED = 6  # markers or coordinates in one sentence
+PAIRS_TRIED = 6
 
 
 def check_units(motion: TreeMotion, tree: KinematicTree, measured: FloatArray, seen: NDArray[np.bool_]) -> None:
@@ -68,13 +68,10 @@ def dropped_sentences(
 
 
 def untold_sentences(coordinates: Sequence[str], time: FloatArray, untold: NDArray[np.bool_]) -> list[str]:
-    """Sentences about coordinates that no visible marker tells (n, f)."""
-    never = [name for name, column in zip(coordinates, untold.T, strict=True) if column.all()]
-    found = (
-        [f"the markers never tell {', '.join(never[:NAMED])}{' ...' if len(never) > NAMED else ''}"] if never else []
-    )
+    """Sentences about coordinates that are not told where markers are missing (n, f)."""
+    found = []
     for name, column in zip(coordinates, untold.T, strict=True):
-        if column.any() and not column.all():
+        if column.any():
             at = time[column]
             found.append(
                 f"markers are missing and {name} is guessed in {len(at)} frames from {at[0]:.2f} to {at[-1]:.2f} s"
@@ -164,7 +161,7 @@ def _likely_pairs(
                 ]
                 if sum(crossed) < usual[i] + usual[j]:
                     found.append((sum(crossed) / (usual[i] + usual[j]), int(i), int(j)))
-    return [(i, j) for _, i, j in sorted(found)[:NAMED]]
+    return [(i, j) for _, i, j in sorted(found)[:PAIRS_TRIED]]
 
 
 def _misfit(ik: MarkerIk, measured: FloatArray, seen: NDArray[np.bool_], order: NDArray[np.int64]) -> float:

@@ -97,7 +97,8 @@ class MarkerIk:
         self.tree = tree.select(used)
         self.weight = np.array([given[name] for name in used])
         self.motion = TreeMotion(self.tree)
-        self.free = np.flatnonzero(self.tree.moves().any(axis=0) & ~tree.locked)
+        self._moves = self.tree.moves()
+        self.free = np.flatnonzero(self._moves.any(axis=0) & ~tree.locked)
         turns = tree.turns()
         # A full circle is no limit: who walks round must not meet an end.
         clamped = tree.clamped & ~np.isin(tree.coordinates, tuple(released))
@@ -142,7 +143,7 @@ class MarkerIk:
         q, weight, judged = self._without_outliers(q, measured, weight, reference, iterations)
         noise = self.noise(judged, weight)
         q_sd = self.deviation(judged, weight, noise)
-        untold = q_sd > self.untold_sd
+        untold = self.untold(q_sd, weight)
         if untold.any():
             filled = _filled(time, q, untold)
             again = np.flatnonzero((filled != q).any(axis=1))
@@ -197,6 +198,10 @@ class MarkerIk:
         result = np.tile(self.prior_sd, (len(weight), 1))
         result[:, self.free] = np.sqrt(variance * prior / (variance + prior))
         return result
+
+    def untold(self, q_sd: FloatArray, weight: FloatArray) -> NDArray[np.bool_]:
+        """(n, n_coordinates): uncertain because markers are missing, not because they never tell it well."""
+        return np.asarray((q_sd > self.untold_sd) & ((weight == 0.0) @ self._moves))
 
     def _starts(
         self, time: FloatArray, measured: FloatArray, weight: FloatArray
@@ -303,11 +308,11 @@ class MarkerIk:
         dropped = seen[rows] & (weight == 0.0)
         near = (q < self.lower + AT_LIMIT) | (q > self.upper - AT_LIMIT)
         saturated = {tree.coordinates[i]: round(float(near[:, i].mean()), 3) for i in self.free if self.clamped[i]}
-        told = q_sd[:, self.free] <= self.untold_sd[self.free]
+        untold = self.untold(q_sd, weight)[:, self.free]
         warnings = [
             *find_exchanged(self, judged.residual + judged.on_model, seen[rows], q, distance),
             *dropped_sentences(tree.markers, markers.time[rows], distance, dropped),
-            *untold_sentences([tree.coordinates[i] for i in self.free], markers.time[rows], ~told),
+            *untold_sentences([tree.coordinates[i] for i in self.free], markers.time[rows], untold),
         ]
 
         def whole(values: FloatArray) -> FloatArray:

@@ -155,17 +155,17 @@ class StreamingIk:
     ) -> FramePose:
         ik, used = self.ik, weight[0] > 0.0
         q_sd = ik.deviation(judged, weight, self._noise)[0]
-        untold = q_sd > ik.untold_sd
+        vague, untold = q_sd > ik.untold_sd, ik.untold(q_sd[None], weight)[0]
         misfit = judged.misfit()[0]
         self._usual[used] += (misfit[used] - self._usual[used]) / MEMORY_FRAMES
         self._noise[used] += (misfit[used] ** 2 / 3.0 - self._noise[used]) / MEMORY_FRAMES
         distance = np.linalg.norm(judged.residual[0], axis=1)
         self._rms += (float(np.sqrt(np.mean(distance[used] ** 2))) - self._rms) / MEMORY_FRAMES
         if self._last is not None and time - self._last[0] <= STALE_S:
-            self._velocity = np.where(untold, 0.0, (q[0] - self._last[1]) / (time - self._last[0]))
+            self._velocity = np.where(vague, 0.0, (q[0] - self._last[1]) / (time - self._last[0]))
         else:
             self._velocity[:] = 0.0
-        self._told = np.where(untold, self._told, q[0])
+        self._told = np.where(vague, self._told, q[0])
         self._last = (time, q[0])
         names = ik.tree.markers
         free = np.zeros(len(untold), dtype=bool)
