@@ -41,11 +41,13 @@ def personalise(arguments: argparse.Namespace) -> int:
     from exo_bringup.progress import Stages
     from exo_common.session import load
 
-    stages = Stages()
-    result = work(load(arguments.session), stages)
+    stages, session = Stages(), load(arguments.session)
+    result = work(session, stages)
     for warning in result.warnings:
         stages.console.print(f"  note: {warning}", style="yellow", highlight=False)
     print(f"twin: {result.twin}\ncontroller: {result.controller}")
+    if result.emg is not None:
+        print(f"EMG: {session.folder / 'emg' / 'report.html'}")
     return 0
 
 
