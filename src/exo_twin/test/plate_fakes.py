@@ -38,6 +38,22 @@ def side_of(k: int) -> str:
     return "lr"[k % 2]
 
 
+def on_treadmill(made: Walk) -> Walk:
+    """The same walk on a belt that runs backwards as fast as the walker forwards; not for plates that are late."""
+
+    def carried(place: np.ndarray, time: np.ndarray) -> np.ndarray:
+        back = np.zeros_like(place)
+        back[..., 0] = (STEP_M / STEP_S * time).reshape(-1, *[1] * (place.ndim - 2))
+        return place - back
+
+    feet = dataclasses.replace(made.feet, position=carried(made.feet.position, made.feet.time))
+    signals = tuple(dataclasses.replace(s, point=carried(s.point, s.time)) for s in made.signals)
+    body = made.needed
+    moment = body.moment - np.cross(body.centre - carried(body.centre, made.feet.time), body.force)
+    needed = dataclasses.replace(body, centre=carried(body.centre, made.feet.time), moment=moment)
+    return dataclasses.replace(made, feet=feet, signals=signals, needed=needed)
+
+
 def walk(plates: tuple[tuple[int, ...], ...] = ((1,), (2,)), lag: float = 0.0, share: float = 1.0) -> Walk:
     """Plates that carry these stances, late by `lag` s; the first of them only feels a share of its force."""
     time = np.arange(0.0, DURATION_S, 1.0 / RATE_HZ)

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from plate_fakes import MASS, STANCE_S, landing, pressure, walk
+from plate_fakes import MASS, STANCE_S, landing, on_treadmill, pressure, walk
 
 from exo_capture.filtering import smooth
 from exo_common.errors import ExoError
@@ -92,6 +92,17 @@ def test_force_on_the_wrong_foot_is_told_and_given_to_the_right_one():
     np.testing.assert_allclose(found.forces["r"].force[:, 1], made.truth[1], atol=15.0)
 
 
+def test_treadmill_belts_carry_a_foot_each():
+    made = on_treadmill(walk(plates=((0, 2, 4), (1, 3))))
+    found = measure(made)
+    assert [step.stance.side for step in found.steps] == list("lrlrl")
+    assert found.lag.seconds == pytest.approx(0.0, abs=0.002)
+    assert found.window[0] < 0.13 and found.window[1] > landing(4)
+    assert not found.warnings
+    together = made.truth[0] + made.truth[2] + made.truth[4]
+    np.testing.assert_allclose(found.forces["l"].force[:, 1], together, atol=15.0)
+
+
 def test_both_feet_on_one_plate_are_refused_where_they_overlap():
     made = walk(plates=((1, 2),))
     found = measure(made)
@@ -125,6 +136,7 @@ def test_a_load_under_no_foot_is_left_out():
     away = dataclasses.replace(made.signals[2], point=made.signals[2].point + np.array([0.0, 0.0, 0.4]))
     found = measure(dataclasses.replace(made, signals=(*made.signals[:2], away)))
     assert any("no foot stands there" in warning for warning in found.warnings)
+    np.testing.assert_allclose(found.forces["l"].force[:, 1], made.truth[2], atol=15.0)
 
 
 @pytest.mark.parametrize(

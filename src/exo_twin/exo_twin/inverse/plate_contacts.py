@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +66,17 @@ def prepare(signals: tuple[PlateSignal, ...]) -> tuple[tuple[PlateSignal, ...], 
         contacts += found
         notes += told + short + edges
     return tuple(mended), tuple(sorted(contacts, key=lambda contact: contact.start)), notes
+
+
+def without(signals: tuple[PlateSignal, ...], contacts: Sequence[Contact]) -> tuple[PlateSignal, ...]:
+    """The signals with some contacts silenced."""
+    result = list(signals)
+    for contact in contacts:
+        signal = result[contact.signal]
+        force, free_moment = signal.force.copy(), signal.free_moment.copy()
+        force[contact.rows], free_moment[contact.rows] = 0.0, 0.0
+        result[contact.signal] = dataclasses.replace(signal, force=force, free_moment=free_moment)
+    return tuple(result)
 
 
 def without_baseline(signal: PlateSignal) -> tuple[PlateSignal, list[str]]:

@@ -27,7 +27,7 @@ from exo_twin.inverse.plate_checks import (
     stray_pressure,
     wrong_feet,
 )
-from exo_twin.inverse.plate_contacts import prepare
+from exo_twin.inverse.plate_contacts import prepare, without
 from exo_twin.inverse.plate_lag import CONTACT_SD_S, Lag, contact_lag, dynamics_lag
 from exo_twin.inverse.plate_signals import PlateSignal, check_units
 
@@ -119,6 +119,7 @@ def measured_ground_reaction(
     check_clock(steps, prepared)
     warnings = [no_foot_under(contact, prepared) for contact in strange]
     warnings += wrong_feet(steps, prepared, bodies)
+    prepared = without(prepared, strange)
     doubts = beside_plates(stands, steps)
     whole = both_known(feet.time, prepared, stands, doubts, 0.0)
     lag = known_lag or _lag(feet.time, prepared, steps, needed, whole)
