@@ -197,6 +197,15 @@ def test_a_kick_is_no_step():
     assert "too short" in notes[0]
 
 
+def test_an_idle_plate_with_an_offset_is_idle():
+    signal = walk().signals[0]
+    offset = np.random.default_rng(2).normal(0.0, 2.0, signal.force.shape) + [0.0, 40.0, 0.0]
+    mended, contacts, notes = prepare((dataclasses.replace(signal, force=offset),))
+    assert not contacts
+    assert "baseline of up to 4" in notes[0]
+    assert not np.any(mended[0].force)
+
+
 def test_slow_flanks_are_no_baseline():
     signal = walk().signals[0]
     slow = smooth(signal.force, signal.rate_hz, 8.0)

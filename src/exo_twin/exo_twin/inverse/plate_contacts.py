@@ -19,7 +19,7 @@ FOOT_OF_FLANK_S = 0.05  # and so far at most: beyond it noise is followed
 LOADED_N = 100.0  # force that every contact reaches; less is a cable, a vibration or another person's step
 SHORTEST_S = 0.15  # a foot that stands at all stands longer, in a run too
 GAP_S = 0.03  # a shorter break in a contact is a bounce
-QUIET_SHARE = 0.15  # of a plate's range above its lowest level: there nobody stands on it
+QUIET_SHARE = 0.15  # of a plate's range above its lowest level: and at least CONTACT_N: there nobody stands on it
 FLANK_S = 0.1  # beside a contact: low-passed forces creep up and down there
 QUIET_S = 0.05  # of quiet samples that tell the baseline of their time
 BASELINE_N = 1.0  # a smaller one is not worth a word
@@ -86,7 +86,7 @@ def without_baseline(signal: PlateSignal) -> tuple[PlateSignal, list[str]]:
     """
     vertical = signal.vertical
     low = float(np.percentile(vertical, 1.0))
-    quiet = vertical < low + QUIET_SHARE * (float(vertical.max()) - low)
+    quiet = vertical < low + max(QUIET_SHARE * (float(vertical.max()) - low), CONTACT_N)
     # A plate that is never left shows no baseline; its lowest level is a good part of a body's weight.
     if low > LOADED_N:
         return signal, []
