@@ -199,7 +199,7 @@ def test_a_kick_is_no_step():
 
 def test_an_idle_plate_with_an_offset_is_idle():
     signal = walk().signals[0]
-    offset = np.random.default_rng(2).normal(0.0, 2.0, signal.force.shape) + [0.0, 40.0, 0.0]
+    offset = np.random.default_rng(2).normal([0.0, 40.0, 0.0], 2.0, signal.force.shape)
     mended, contacts, notes = prepare((dataclasses.replace(signal, force=offset),))
     assert not contacts
     assert "baseline of up to 4" in notes[0]
