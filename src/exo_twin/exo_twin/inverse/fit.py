@@ -135,7 +135,7 @@ def fit_markers(
     generic: Path | None = None,
     clamped: bool = True,
 ) -> Fit:
-    """Fit a generic model to skin markers of a motion-capture lab: scale, place the markers, solve in 3-D.
+    """Fit a generic model to skin markers of a motion-capture lab: scale, place the markers, mend both, solve in 3-D.
 
     Parameters
     ----------
@@ -162,6 +162,19 @@ def fit_markers(
             f"the landmarks of the static trial lie {1e3 * off:.0f} mm off the scaled model; "
             "check its labels, or whether it belongs to this wearer"
         )
+    progress("refining sizes and marker places")
+    forward = walking_forward(markers)
+    model = load_model(scaled)
+    model.initSystem()
+    refined = refine(kinematic_tree(model), forward, static, marker_set)
+    mend_model(scaled, refined, mass)
     progress("inverse kinematics")
-    kinematics = solve_kinematics(markers, scaled, equipped, clamped=clamped)
-    return Fit(scaling, kinematics, f"markers ({marker_set.name}), inverse kinematics", equipped.weights)
+    kinematics = solve_kinematics(forward, scaled, equipped, clamped=clamped)
+    factors = {body: factor * refined.factors.get(body, 1.0) for body, factor in scaling.factors.items()}
+    return Fit(
+        dataclasses.replace(scaling, factors=factors),
+        kinematics,
+        f"markers ({marker_set.name}), inverse kinematics",
+        equipped.weights,
+        refined,
+    )

@@ -19,14 +19,16 @@ FloatArray = NDArray[np.float64]
 
 SPREAD_LIMITS = (0.3, 3.0)  # of the recording's markers over the model's; a person bends and stretches, no more
 UNITS = ((1e3, "mm"), (1e2, "cm"), (1e-2, "cm read as m"), (1e-3, "mm read as m twice"))
-SUSPECT_M = 0.06  # a marker usually this far off may carry another one's label
+# A marker this far off in this share of the frames may carry another one's label.
+SUSPECT_M, SUSPECT_SHARE = 0.06, 0.25
 EXCHANGE_GAIN = 0.5  # of the misfit, by which an exchange must lower it
-SAMPLE_FRAMES = 5  # in which exchanges are tried
+SAMPLE_FRAMES = 7  # in which exchanges are tried
 MIRROR_M = 0.08  # markers whose places are mirror images to this are a pair
 LEG, ARM = ("femur", "tibia", "talus", "calcn", "toes"), ("humerus", "ulna", "radius", "hand")
 PARTS = {"all markers": ("",), "the legs": LEG, "the arms": ARM, "the pelvis": ("pelvis",), "the thighs": ("femur",),
          "the shanks": ("tibia",), "the feet": ("talus", "calcn", "toes")}  # fmt: skip
 PAIRS_TRIED = 6
+NAMED = 4  # markers that get a sentence of their own
 
 
 def check_units(motion: TreeMotion, tree: KinematicTree, measured: FloatArray, seen: NDArray[np.bool_]) -> None:
@@ -55,28 +57,37 @@ def _spread(points: FloatArray) -> float:
 def dropped_sentences(
     names: Sequence[str], time: FloatArray, distance: FloatArray, dropped: NDArray[np.bool_]
 ) -> list[str]:
-    """One sentence per marker of which samples (n, k) were left out."""
+    """Which samples (n, k) were left out: a sentence per marker, the most frequent first."""
+    often = dropped.sum(axis=0)
+    worst = [int(i) for i in np.argsort(-often, kind="stable") if often[i]]
     found = []
-    for i in map(int, np.flatnonzero(dropped.any(axis=0))):
-        at = time[dropped[:, i]]
-        when = "in every frame" if len(at) == len(time) else f"in {len(at)} frames from {at[0]:.2f} to {at[-1]:.2f} s"
+    for i in worst[:NAMED]:
         found.append(
             f"marker {names[i]} lies {np.median(distance[dropped[:, i], i]):.2f} m from where the others put it "
-            f"{when} and was left out there; check its label"
+            f"{_when(time, dropped[:, [i]])} and was left out there; check its label"
         )
+    if worst[NAMED:]:
+        rest = dropped[:, worst[NAMED:]]
+        found.append(f"so do {', '.join(names[i] for i in worst[NAMED:])} {_when(time, rest)}; labels may be exchanged")
     return found
 
 
 def untold_sentences(coordinates: Sequence[str], time: FloatArray, untold: NDArray[np.bool_]) -> list[str]:
-    """Sentences about coordinates that are not told where markers are missing (n, f)."""
-    found = []
-    for name, column in zip(coordinates, untold.T, strict=True):
-        if column.any():
-            at = time[column]
-            found.append(
-                f"markers are missing and {name} is guessed in {len(at)} frames from {at[0]:.2f} to {at[-1]:.2f} s"
-            )
-    return found
+    """A sentence on coordinates that are not told where markers are missing (n, f)."""
+    names = [name for name, column in zip(coordinates, untold.T, strict=True) if column.any()]
+    if not names:
+        return []
+    return [f"markers are missing and {', '.join(names)} guessed {_when(time, untold)}"]
+
+
+def _when(time: FloatArray, samples: NDArray[np.bool_]) -> str:
+    """In words, the frames with any of some samples (n, m)."""
+    at = time[np.flatnonzero(samples.any(axis=1))]
+    if len(at) == len(time):
+        return "in every frame"
+    if len(at) == 1:
+        return f"in one frame at {at[0]:.2f} s"
+    return f"in {len(at)} frames from {at[0]:.2f} to {at[-1]:.2f} s"
 
 
 def find_exchanged(
@@ -90,7 +101,8 @@ def find_exchanged(
     q : (n, n_coordinates) as solved. distance : (n, k) m, of the markers from the model, NaN where missing.
     """
     names = ik.tree.markers
-    usual = np.array([np.nanmedian(column) if np.isfinite(column).any() else 0.0 for column in distance.T])
+    high = 100.0 * (1.0 - SUSPECT_SHARE)
+    usual = np.array([np.nanpercentile(column, high) if np.isfinite(column).any() else 0.0 for column in distance.T])
     suspects = np.flatnonzero(usual > SUSPECT_M)
     if not len(suspects):
         return []
@@ -102,7 +114,8 @@ def find_exchanged(
         order = _exchanged(ik.tree, mirror, stems)
         if np.isin(suspects, np.flatnonzero(order != np.arange(len(names)))).any():
             trials.append((_misfit(ik, measured[sample], seen[sample], order), f"left and right of {what}", ""))
-    for i, j in _likely_pairs(ik, measured, seen, q, suspects, usual):
+    pairs = [(i, j) for i, j in mirror.items() if i < j and (i in suspects or j in suspects)]
+    for i, j in {*pairs, *_likely_pairs(ik, measured, seen, q, suspects, usual)}:
         order = np.arange(len(names))
         order[[i, j]] = j, i
         trials.append((_misfit(ik, measured[sample], seen[sample], order), f"{names[i]} and {names[j]}", "markers "))
@@ -165,9 +178,10 @@ def _likely_pairs(
 
 
 def _misfit(ik: MarkerIk, measured: FloatArray, seen: NDArray[np.bool_], order: NDArray[np.int64]) -> float:
-    """RMS distance, m, of the best poses if the markers' labels were in another order; no sample is left out."""
+    """RMS distance, m, of the best poses if the labels were in another order: no sample left out, median frame."""
     places, there = measured[:, order], seen[:, order]
     weight = np.where(there, ik.weight, 0.0)
-    q, _ = ik.from_scratch(places, weight)
-    residual = places - ik.motion.markers(ik.motion.place(q))
-    return float(np.sqrt((residual[there] ** 2).sum(axis=-1).mean()))
+    start, _ = ik.from_scratch(places, weight)
+    q = ik.solver.solve(places, weight, start, start).q
+    square = ((places - ik.motion.markers(ik.motion.place(q))) ** 2).sum(axis=2)
+    return float(np.sqrt(np.median((square * there).sum(axis=1) / there.sum(axis=1))))

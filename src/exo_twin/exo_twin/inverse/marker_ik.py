@@ -19,17 +19,15 @@ from exo_common.opensim_files import Markers
 from exo_twin.inverse.kinematic_tree import GROUND, KinematicTree
 from exo_twin.inverse.marker_checks import check_units, dropped_sentences, find_exchanged, untold_sentences
 from exo_twin.inverse.pose_solver import GAIN_ROUGH, PoseSolver, Sensitivity
+from exo_twin.inverse.recording_fit import RecordingFit
 from exo_twin.inverse.tree_motion import TreeMotion
 
 FloatArray = NDArray[np.float64]
 
 MIN_MARKERS = 4  # seen in a frame, or nothing is told
-KEY_S = 0.1  # between frames that are solved from scratch
-DOUBTFUL = 1.5  # times the median cost: such a start is tried again from its neighbour
 # A sample this many times as far off as its marker usually is, but within these bounds (m), is an outlier.
 # Skin moves on bone by up to 0.04 m (Leardini et al. 2005, Gait Posture 21:212): twice that is no skin.
 OUTLIER_TIMES, OUTLIER_BOUNDS = 5.0, (0.08, 0.25)
-MOST_DROPPED = 0.34  # of a frame's markers
 ANGLE_SD, LENGTH_SD = 1.0, 1.0  # rad, m: how little is known of a coordinate that no marker tells
 UNTOLD_ANGLE, UNTOLD_LENGTH = 0.25, 0.1  # rad, m: standard deviation beyond which a coordinate counts as not told
 NOISE_FRAMES = 5.0  # that the mean noise of all markers counts for in each one's
@@ -81,6 +79,8 @@ class MarkerIk:
     tree : with the weighted markers only.
     free : indices of the coordinates that are solved for; the others stay at their default.
     prior_sd : (n_coordinates,) rad and m, standard deviation of a coordinate that no marker tells.
+    root, upright : indices of the coordinates that carry the whole body, and of the one that turns it about the
+        vertical (-1: none).
 
     Raises
     ------
@@ -112,11 +112,11 @@ class MarkerIk:
         self.prior_sd[tree.locked] = 0.0
         self.untold_sd = np.where(turns, UNTOLD_ANGLE, UNTOLD_LENGTH)
         roots = [joint for joint in tree.joints if joint.parent == GROUND]
-        self._root = np.intersect1d(self.free, [d.coordinate for joint in roots for d in joint.drives])
-        self._upright, self._upright_sign = _upright_coordinate(tree, self._root)
+        self.root = np.intersect1d(self.free, [d.coordinate for joint in roots for d in joint.drives])
+        self.upright, self._upright_sign = _upright_coordinate(tree, self.root)
         self._at_rest = self.motion.markers(self.motion.place(tree.default[None]))[0]
         self._root_solver = PoseSolver(
-            self.motion, self._root, np.full_like(self.lower, -np.inf), np.full_like(self.upper, np.inf)
+            self.motion, self.root, np.full_like(self.lower, -np.inf), np.full_like(self.upper, np.inf)
         )
 
     def solve(self, markers: Markers) -> MarkerPoses:
@@ -132,26 +132,9 @@ class MarkerIk:
             raise ExoError(
                 f"no frame shows {MIN_MARKERS} markers of the model; check the marker names against the model's"
             )
-        seen = weight > 0.0
-        check_units(self.motion, self.tree, measured, seen)
-        rows = np.flatnonzero(told)
-        time, measured, weight = markers.time[rows], measured[rows], weight[rows]
-        start, begun = self._starts(time, measured, weight)
-        reference = np.broadcast_to(self.tree.default, start.shape).copy()
-        poses = self.solver.solve(measured, weight, start, reference)
-        q, iterations = poses.q, poses.iterations + begun
-        q, weight, judged = self._without_outliers(q, measured, weight, reference, iterations)
-        noise = self.noise(judged, weight)
-        q_sd = self.deviation(judged, weight, noise)
-        untold = self.untold(q_sd, weight)
-        if untold.any():
-            filled = _filled(time, q, untold)
-            again = np.flatnonzero((filled != q).any(axis=1))
-            if len(again):
-                q[again] = filled[again]
-                judged = self._again(again, judged, q, measured, weight, filled, iterations)
-                q_sd = self.deviation(judged, weight, noise)
-        return self._result(markers, rows, q, q_sd, judged, weight, seen, iterations)
+        check_units(self.motion, self.tree, measured, weight > 0.0)
+        fit = RecordingFit(self, markers.time[told], measured[told], weight[told])
+        return self._result(markers, np.flatnonzero(told), fit)
 
     def arrange(self, markers: Markers) -> tuple[FloatArray, FloatArray]:
         """Measured places (n, k, 3) m of the tree's markers, 0 where missing, and weights (n, k), 0 where missing."""
@@ -165,8 +148,8 @@ class MarkerIk:
     def from_scratch(self, measured: FloatArray, weight: FloatArray) -> tuple[FloatArray, NDArray[np.int64]]:
         """Rough poses (n, n_coordinates) from the default posture facing the right way, and iterations (n,)."""
         start = np.tile(self.tree.default, (len(measured), 1))
-        if self._upright >= 0:
-            start[:, self._upright] += self._upright_sign * _heading(self._at_rest, measured, weight)
+        if self.upright >= 0:
+            start[:, self.upright] += self._upright_sign * _heading(self._at_rest, measured, weight)
         placed = self._root_solver.solve(measured, weight, start, start, GAIN_ROUGH)
         reference = np.broadcast_to(self.tree.default, start.shape)
         poses = self.solver.solve(measured, weight, placed.q, reference, GAIN_ROUGH)
@@ -203,116 +186,17 @@ class MarkerIk:
         """(n, n_coordinates): uncertain because markers are missing, not because they never tell it well."""
         return np.asarray((q_sd > self.untold_sd) & ((weight == 0.0) @ self._moves))
 
-    def _starts(
-        self, time: FloatArray, measured: FloatArray, weight: FloatArray
-    ) -> tuple[FloatArray, NDArray[np.int64]]:
-        """Key frames solved from scratch, the others between them."""
-        wanted = max(2, int(np.ceil((time[-1] - time[0]) / KEY_S)) + 1)
-        keys = np.unique(np.linspace(0, len(time) - 1, min(wanted, len(time))).round().astype(int))
-        q, spent = self.from_scratch(measured[keys], weight[keys])
-        q = self._second_chance(q, measured[keys], weight[keys])
-        if self._upright >= 0:
-            q[:, self._upright] = np.unwrap(q[:, self._upright])
-        start = np.empty((len(time), q.shape[1]))
-        for i in range(q.shape[1]):
-            start[:, i] = np.interp(time, time[keys], q[:, i])
-        iterations = np.zeros(len(time), dtype=np.int64)
-        iterations[keys] = spent
-        return start, iterations
-
-    def _second_chance(self, q: FloatArray, measured: FloatArray, weight: FloatArray) -> FloatArray:
-        """Try bad key frames again from the nearest good one: a body is easily started in a wrong valley."""
-        residual = measured - self.motion.markers(self.motion.place(q))
-        cost = (weight * (residual**2).sum(axis=2)).sum(axis=1) / weight.sum(axis=1)
-        good = np.flatnonzero(cost <= DOUBTFUL * np.median(cost))
-        bad = np.setdiff1d(np.arange(len(q)), good)
-        if not len(bad):
-            return q
-        nearest = good[np.abs(good[None, :] - bad[:, None]).argmin(axis=1)]
-        start = q[nearest]
-        start[:, self._root] = q[np.ix_(bad, self._root)]
-        again = self.solver.solve(measured[bad], weight[bad], start, q[bad], GAIN_ROUGH)
-        better = again.cost < cost[bad] * weight[bad].sum(axis=1)
-        q[bad[better]] = again.q[better]
-        return q
-
-    def _without_outliers(
-        self,
-        q: FloatArray,
-        measured: FloatArray,
-        weight: FloatArray,
-        reference: FloatArray,
-        iterations: NDArray[np.int64],
-    ) -> tuple[FloatArray, FloatArray, Sensitivity]:
-        """Leave out, one by one and the worst first, samples far from where all others put them."""
-        seen = weight > 0.0
-        weight = weight.copy()
-        judged = self.solver.sensitivity(q, measured, weight)
-        limit = self._limit(judged, seen)
-        open_frames = np.ones(len(q), dtype=bool)
-        most = (MOST_DROPPED * seen.sum(axis=1)).astype(int)
-        for _ in range(int(most.max())):
-            off = judged.misfit() / limit
-            off[weight == 0.0] = 0.0
-            worst = off.argmax(axis=1)
-            open_frames &= (off.max(axis=1) > 1.0) & ((seen & (weight == 0.0)).sum(axis=1) < most)
-            rows = np.flatnonzero(open_frames)
-            if not len(rows):
-                break
-            weight[rows, worst[rows]] = 0.0
-            judged = self._again(rows, judged, q, measured, weight, reference, iterations)
-            limit = np.minimum(limit, self._limit(judged, seen))
-        back = seen & (weight == 0.0) & (judged.misfit() <= limit)
-        rows = np.flatnonzero(back.any(axis=1))
-        if len(rows):
-            weight = np.where(back, self.weight, weight)
-            judged = self._again(rows, judged, q, measured, weight, reference, iterations)
-        return q, weight, judged
-
-    def _again(
-        self,
-        rows: NDArray[np.int64],
-        judged: Sensitivity,
-        q: FloatArray,
-        measured: FloatArray,
-        weight: FloatArray,
-        reference: FloatArray,
-        iterations: NDArray[np.int64],
-    ) -> Sensitivity:
-        """Solve some frames again with other weights; moves `q` and `iterations` in place."""
-        poses = self.solver.solve(measured[rows], weight[rows], q[rows], reference[rows])
-        q[rows] = poses.q
-        iterations[rows] += poses.iterations
-        return judged.with_rows(rows, self.solver.sensitivity(poses.q, measured[rows], weight[rows]))
-
-    def _limit(self, judged: Sensitivity, seen: NDArray[np.bool_]) -> FloatArray:
-        off = np.where(seen, judged.misfit(), np.nan)
-        usual = np.zeros(off.shape[1])
-        ever = seen.any(axis=0)
-        usual[ever] = np.nanmedian(off[:, ever], axis=0)
-        return self.outlier_limit(usual)
-
-    def _result(
-        self,
-        markers: Markers,
-        rows: NDArray[np.int64],
-        q: FloatArray,
-        q_sd: FloatArray,
-        judged: Sensitivity,
-        weight: FloatArray,
-        seen: NDArray[np.bool_],
-        iterations: NDArray[np.int64],
-    ) -> MarkerPoses:
-        n, tree = len(markers.time), self.tree
-        distance = np.where(seen[rows], np.linalg.norm(judged.residual, axis=2), np.nan)
-        dropped = seen[rows] & (weight == 0.0)
-        near = (q < self.lower + AT_LIMIT) | (q > self.upper - AT_LIMIT)
+    def _result(self, markers: Markers, rows: NDArray[np.int64], fit: RecordingFit) -> MarkerPoses:
+        n, tree, time, seen = len(markers.time), self.tree, fit.time, fit.seen
+        distance = np.where(seen, np.linalg.norm(fit.judged.residual, axis=2), np.nan)
+        dropped = seen & (fit.weight == 0.0)
+        near = (fit.q < self.lower + AT_LIMIT) | (fit.q > self.upper - AT_LIMIT)
         saturated = {tree.coordinates[i]: round(float(near[:, i].mean()), 3) for i in self.free if self.clamped[i]}
-        untold = self.untold(q_sd, weight)[:, self.free]
-        warnings = [
-            *find_exchanged(self, judged.residual + judged.on_model, seen[rows], q, distance),
-            *dropped_sentences(tree.markers, markers.time[rows], distance, dropped),
-            *untold_sentences([tree.coordinates[i] for i in self.free], markers.time[rows], untold),
+        untold = self.untold(fit.q_sd, fit.weight)[:, self.free]
+        # All other oddities follow from exchanged labels.
+        warnings = find_exchanged(self, fit.measured, seen, fit.q, distance) or [
+            *dropped_sentences(tree.markers, time, distance, dropped),
+            *untold_sentences([tree.coordinates[i] for i in self.free], time, untold),
         ]
 
         def whole(values: FloatArray) -> FloatArray:
@@ -321,9 +205,9 @@ class MarkerIk:
             return filled
 
         left_out, spent = np.zeros((n, len(tree.markers)), dtype=bool), np.zeros(n, dtype=np.int64)
-        left_out[rows], spent[rows] = dropped, iterations
+        left_out[rows], spent[rows] = dropped, fit.iterations
         return MarkerPoses(
-            markers.time, tree.coordinates, whole(q), whole(q_sd), tree.markers, whole(distance), left_out,
+            markers.time, tree.coordinates, whole(fit.q), whole(fit.q_sd), tree.markers, whole(distance), left_out,
             saturated, spent, tuple(warnings),
         )  # fmt: skip
 
@@ -348,12 +232,3 @@ def _heading(at_rest: FloatArray, measured: FloatArray, weight: FloatArray) -> F
     across = (share * (rest[..., 2] * there[..., 0] - rest[..., 0] * there[..., 2])[..., None]).sum(axis=(1, 2))
     along = (share * (rest[..., 0] * there[..., 0] + rest[..., 2] * there[..., 2])[..., None]).sum(axis=(1, 2))
     return np.asarray(np.arctan2(across, along))
-
-
-def _filled(time: FloatArray, q: FloatArray, untold: NDArray[np.bool_]) -> FloatArray:
-    """Coordinates that no marker tells follow a line between the frames in which they are told."""
-    result = q.copy()
-    for i in np.flatnonzero(untold.any(axis=0) & ~untold.all(axis=0)):
-        gap = untold[:, i]
-        result[gap, i] = np.interp(time[gap], time[~gap], q[~gap, i])
-    return result

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from exo_common.errors import ExoError
 from exo_twin.inverse.marker_checks import check_units
-from exo_twin.inverse.marker_ik import MIN_MARKERS, MOST_DROPPED, MarkerIk
+from exo_twin.inverse.marker_ik import MIN_MARKERS, MarkerIk
 from exo_twin.inverse.pose_solver import Sensitivity
+from exo_twin.inverse.recording_fit import MOST_DROPPED
 
 FloatArray = NDArray[np.float64]
 
