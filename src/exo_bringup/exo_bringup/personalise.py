@@ -52,19 +52,13 @@ def personalise(session: Session, stages: Stages) -> Personalisation:
     emg, emg_notes = _emg(session, capture, stages)
     with stages.stage("twin: lengths, motion, walker") as progress:
         twin = build_twin(
-            capture.raw,
-            [dataclasses.asdict(stride) for stride in capture.strides],
-            capture.quality.figures,
+            capture,
             wearer,
             session.folder / "twin",
             inputs | {"keypoints.trc": keypoints},
             warnings,
             lambda text: progress(0.0, text),
-            planar=capture.planar,
-            covariance=capture.covariance,
-            marker_set=capture.marker_set,
-            static=capture.static,
-            convention=session.keypoints.convention if session.keypoints is not None else "blazepose",
+            session.keypoints.convention if session.keypoints is not None else "blazepose",
         )
     warnings = [*read_manifest(twin, "twin")["warnings"], *emg_notes]
     with stages.stage("controller: assistance profile") as progress:

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from exo_capture.calibration_files import cameras_for, read_calibration
 from exo_capture.filtering import smooth_markers
-from exo_capture.gait_events import Stride
+from exo_capture.gait_events import GaitEvents, Stride
 from exo_capture.keypoint_capture import capture_keypoints
 from exo_capture.landmark_files import read_json_folder
 from exo_capture.landmark_walker import between, reconstruct_landmarks
 from exo_capture.landmarks import Detections
 from exo_capture.marker_capture import capture_markers
+from exo_capture.marker_files import Recording
 from exo_capture.marker_set import MarkerSet
 from exo_capture.monocular import Capture, capture_sagittal
 from exo_capture.multicamera import Reconstruction, reconstruct
@@ -42,9 +43,11 @@ class SessionCapture:
     markers : keypoints (joint centres, heels, toes) under BlazePose's names, gaps filled and low-passed.
     raw : what a solver should start from: the keypoints as measured, gaps NaN; of skin markers the set's markers, too.
     strides : complete strides of both legs in order of time.
+    events : heel strikes and toe-offs of the motion.
     planar : whether depth was assumed (one camera) rather than measured.
     covariance : (k, 3, 3) m², typical error of each of `raw`'s keypoints; None where the recording does not tell.
     marker_set, static : of skin markers; their quiet stance.
+    recording : of skin markers: what the file holds beside them (force plates), turned alike.
     video : of one camera's video, for pictures.
     """
 
@@ -52,10 +55,12 @@ class SessionCapture:
     raw: Markers
     strides: tuple[Stride, ...]
     quality: Quality
+    events: GaitEvents
     planar: bool = False
     covariance: FloatArray | None = None
     marker_set: MarkerSet | None = None
     static: Markers | None = None
+    recording: Recording | None = None
     video: Capture | None = None
 
     def require_strides(self) -> None:
@@ -123,7 +128,9 @@ def _from_side_view(session: Session, camera: Camera, report: Progress) -> Sessi
         found = video.reconstruction
     else:
         found = reconstruct_landmarks(_landmarks(session, camera), height, session.person)
-    return SessionCapture(found.markers, found.raw, found.events.strides, found.quality, planar=True, video=video)
+    return SessionCapture(
+        found.markers, found.raw, found.events.strides, found.quality, found.events, planar=True, video=video
+    )
 
 
 def _from_cameras(session: Session, calibration: Path, report: Progress) -> SessionCapture:
@@ -145,7 +152,9 @@ def _from_cameras(session: Session, calibration: Path, report: Progress) -> Sess
         events, quality = judge_walk(found)
         if quality.verdict == NOT_USABLE:
             raise ExoError(f"the landmarks cannot be used: {'; '.join(quality.warnings)}")
-    return SessionCapture(found.markers, found.raw, events.strides, quality, covariance=_typical_covariance(found))
+    return SessionCapture(
+        found.markers, found.raw, events.strides, quality, events, covariance=_typical_covariance(found)
+    )
 
 
 def _from_markers(session: Session, files: MarkerFiles) -> SessionCapture:
@@ -161,14 +170,16 @@ def _from_markers(session: Session, files: MarkerFiles) -> SessionCapture:
         found.markers,
         found.strides,
         quality,
+        found.events,
         marker_set=found.marker_set,
         static=found.static,
+        recording=found.recording,
     )
 
 
 def _from_keypoints(session: Session, files: KeypointFile) -> SessionCapture:
     found = capture_keypoints(session.path(files.file), session.walking.start, session.walking.end)
-    return SessionCapture(found.markers, found.raw, found.events.strides, found.quality)
+    return SessionCapture(found.markers, found.raw, found.events.strides, found.quality, found.events)
 
 
 def _landmarks(session: Session, camera: Camera) -> Detections:

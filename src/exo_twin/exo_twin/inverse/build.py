@@ -13,23 +13,20 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from exo_capture.marker_set import MarkerSet
+from exo_capture.session_capture import SessionCapture
 from exo_common.artefact import writing
 from exo_common.errors import ExoError
-from exo_common.opensim_files import Markers, Storage, write_storage
+from exo_common.opensim_files import Storage, write_storage
 from exo_common.session import Wearer
 from exo_twin.forward.compiler.compile import Compiled, compile_walker
 from exo_twin.forward.compiler.exoskeleton import HipExoskeleton
-from exo_twin.inverse.fit import fit_keypoints, fit_markers
+from exo_twin.inverse.analysis import WalkAnalysis, analyse_walk
 from exo_twin.inverse.gait_cycle import gait_from_motion
 from exo_twin.inverse.keypoint_model import BLAZEPOSE
-from exo_twin.inverse.kinematics import Kinematics
-from exo_twin.inverse.models import load_model
 from exo_twin.inverse.muscle_tuning import Retuned, retune_tendons, tuning_warnings
-from exo_twin.inverse.scaling import Scaling
+from exo_twin.inverse.plate_signals import PlateSignal
 from exo_twin.inverse.tolerance import compute_envelope
 from exo_twin.inverse.tree_file import tree_arrays
-from exo_twin.inverse.tree_from_opensim import kinematic_tree
 from exo_twin.opensim_runtime import logging_to
 from exo_twin.twin import GAIT_FILE, KIND, Gait
 
@@ -42,38 +39,26 @@ MUSCLE_MODEL = (
 
 
 def build_twin(
-    markers: Markers,
-    strides: Sequence[Mapping[str, Any]],
-    quality: Mapping[str, Any] | None,
+    capture: SessionCapture,
     wearer: Wearer,
     folder: Path,
     inputs: Mapping[str, Path],
     warnings: Sequence[str] = (),
     progress: Callable[[str], None] = lambda _: None,
-    planar: bool = False,
-    covariance: FloatArray | None = None,
-    marker_set: MarkerSet | None = None,
-    static: Markers | None = None,
     convention: str = BLAZEPOSE,
+    signals: Sequence[PlateSignal] = (),
 ) -> Path:
-    """Build the whole twin of a wearer filmed by one camera or several, or recorded with skin markers.
+    """Build the whole twin of a wearer from a captured walk.
 
     Parameters
     ----------
-    markers : BlazePose keypoints in OpenSim's frame, m, not smoothed; with a marker set its markers, too.
-    strides : complete strides (side, start, toe_off, end in s), e.g. of exo_capture.gait_events.
-    quality : the capture's quality report, kept inside quality.yaml.
-    wearer : id, height (m) and mass (kg) are used.
+    wearer : id, height (m), mass (kg) and sex are used.
     folder : of the artefact; replaced only when all went well. OpenSim's messages
         are kept in its opensim.log.
     inputs : files whose hashes go into the manifest.
     warnings : of earlier stages, kept in the manifest.
     progress : called with a short phrase at the start of every step.
-    planar : the keypoints come from one camera seen from the side: their depth is assumed.
-    covariance : (k, 3, 3) m^2 of the keypoints, where calibrated cameras know it.
-    marker_set : of skin markers (exo_capture.marker_capture); None: keypoints.
-    static : markers and keypoints of a quiet stance, which place the skin markers.
-    convention : what keypoints without a marker set mean, see keypoint_model.
+    convention, signals : see analyse_walk.
 
     Returns
     -------
@@ -90,26 +75,26 @@ def build_twin(
         logging_to(Path(scratch) / "opensim.log"),
     ):
         work = Path(scratch)
-        if marker_set is None:
-            fit = fit_keypoints(markers, wearer.height, wearer.mass, work, progress, strides, covariance, planar)
-        else:
-            fit = fit_markers(markers, static, marker_set, wearer.height, wearer.mass, work, progress)
-        scaling, kinematics = fit.scaling, fit.kinematics
+        analysis = analyse_walk(capture, wearer, work, progress, convention, signals=signals)
+        fit, scaling, kinematics = analysis.fit, analysis.fit.scaling, analysis.fit.kinematics
+        strides = [dataclasses.asdict(stride) for stride in capture.strides]
         gait = gait_from_motion(kinematics.coordinates, strides, f"{fit.source}, mean of {len(strides)} strides")
         retuned = retune_tendons(scaling.model, gait)
         progress("compiling the walker")
         compiled = compile_walker(scaling.model, wearer.height, _upright(kinematics.coordinates), exoskeleton)
         envelope = compute_envelope(wearer.id, gait, compiled.arrays, exoskeleton.torque_max)
-        found += [*fit.warnings, *tuning_warnings(retuned)]
+        found += [*analysis.warnings, *tuning_warnings(retuned)]
         found += [*compiled.agreement.warnings(), MUSCLE_MODEL]
         progress("writing the twin")
         with writing(folder, KIND, wearer.id, inputs, found) as target:
             shutil.copy(scaling.model, target / "scaled.osim")
             write_storage(target / "coordinates.mot", kinematics.coordinates)
-            _with_tree(compiled, scaling.model, fit.weights).save(target)
+            _with_tree(compiled, analysis).save(target)
+            if analysis.loads is not None:
+                analysis.loads.save(target)
             gait.save(target / GAIT_FILE)
             envelope.save(target / "envelope.yaml")
-            report = _quality(scaling, kinematics, gait, retuned, compiled, quality, found)
+            report = _quality(analysis, gait, retuned, compiled, capture.quality.figures, found)
             (target / "quality.yaml").write_text(
                 yaml.safe_dump(report, sort_keys=False, width=120, default_flow_style=None), encoding="utf-8"
             )
@@ -117,11 +102,10 @@ def build_twin(
     return folder
 
 
-def _with_tree(compiled: Compiled, scaled: Path, weights: Mapping[str, float] | None) -> Compiled:
-    """model.npz holds the scaled model's joints and markers, too: live inverse kinematics needs no opensim."""
-    model = load_model(scaled)
-    model.initSystem()
-    return dataclasses.replace(compiled, arrays={**compiled.arrays, **tree_arrays(kinematic_tree(model), weights)})
+def _with_tree(compiled: Compiled, analysis: WalkAnalysis) -> Compiled:
+    """model.npz holds the scaled model's joints, markers and masses, too: live analysis needs no opensim."""
+    own = {**tree_arrays(analysis.tree, analysis.fit.weights), **analysis.inertia.arrays()}
+    return dataclasses.replace(compiled, arrays={**compiled.arrays, **own})
 
 
 def _upright(coordinates: Storage) -> dict[str, float]:
@@ -133,14 +117,14 @@ def _upright(coordinates: Storage) -> dict[str, float]:
 
 
 def _quality(
-    scaling: Scaling,
-    kinematics: Kinematics,
+    analysis: WalkAnalysis,
     gait: Gait,
     retuned: Sequence[Retuned],
     compiled: Compiled,
     capture: Mapping[str, Any] | None,
     warnings: list[str],
 ) -> dict[str, Any]:
+    scaling, kinematics, refined = analysis.fit.scaling, analysis.fit.kinematics, analysis.fit.refined
     rms = 1e3 * kinematics.marker_rms
     return {
         "warnings": warnings,
@@ -151,6 +135,12 @@ def _quality(
             "strength_rule": "F_max scaled by (mass / generic mass)^(2/3)",
             "segments": scaling.lengths,
         },
+        "refinement": None
+        if refined is None
+        else {
+            "marker_rms_mm_before": round(1e3 * refined.rms_before, 1),
+            "marker_rms_mm_after": round(1e3 * refined.rms_after, 1),
+        },
         "inverse_kinematics": {
             "frames": len(rms),
             "marker_rms_mm": round(float(np.sqrt(np.mean(rms**2))), 1),
@@ -160,6 +150,7 @@ def _quality(
             "angle_sd_deg": kinematics.angle_sd_deg,
             "dropped_share": kinematics.dropped_share,
         },
+        "loads": None if analysis.loads is None else analysis.loads.quality(),
         "gait": {
             "strides_left": sum(s["side"] == "l" for s in gait.strides),
             "strides_right": sum(s["side"] == "r" for s in gait.strides),

@@ -15,9 +15,10 @@ from exo_common.opensim_files import Markers, Storage
 from exo_twin.inverse.keypoint_model import BLAZEPOSE, keypoint_model
 from exo_twin.inverse.keypoint_motion import solve_keypoints
 from exo_twin.inverse.kinematics import TURN, Kinematics, kinematics_warnings, solve_kinematics, walking_forward
-from exo_twin.inverse.marker_model import marker_model, place_markers
-from exo_twin.inverse.models import blazepose_model
+from exo_twin.inverse.marker_model import marker_model, mend_model, place_markers
+from exo_twin.inverse.models import blazepose_model, load_model
 from exo_twin.inverse.motion_prior import is_translation
+from exo_twin.inverse.refinement import Refinement, refine
 from exo_twin.inverse.scaling import (
     MIN_FRAMES,
     Scaling,
@@ -27,6 +28,7 @@ from exo_twin.inverse.scaling import (
     scale_by,
     scale_model,
 )
+from exo_twin.inverse.tree_from_opensim import kinematic_tree
 
 Progress = Callable[[str], None]
 FloatArray = NDArray[np.float64]
@@ -40,12 +42,20 @@ PLACEMENT_WARNING_M = 0.05  # landmarks of a static trial further from the scale
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """Scaled model, its motion, in words where they come from, and marker -> weight (None: all the same)."""
+    """Scaled model and its motion.
+
+    Attributes
+    ----------
+    source : in words where they come from.
+    weights : marker -> weight; None: all the same.
+    refined : of skin markers, how sizes and places were mended.
+    """
 
     scaling: Scaling
     kinematics: Kinematics
     source: str
     weights: Mapping[str, float] | None = None
+    refined: Refinement | None = None
 
     @property
     def warnings(self) -> list[str]:

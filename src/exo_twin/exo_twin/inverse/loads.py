@@ -142,8 +142,7 @@ def walk_loads(
     dynamics = solver.solve(motion.q, motion.speed, motion.acceleration, list(forces.values()))
     if plates is not None and plates.valid.any():
         warnings += _judge(dynamics, forces, plates.valid)
-    sign = {name: -1.0 if _knee_turned(tree, name) else 1.0 for name in LEG_COORDINATES}
-    moments = {name: sign[name] * dynamics.of(name) for name in LEG_COORDINATES}
+    moments = {name: flexion_sign(tree, name) * dynamics.of(name) for name in LEG_COORDINATES}
     return WalkLoads(time, moments, forces, measured, predicted, plates, dynamics, tree, tuple(warnings))
 
 
@@ -191,10 +190,10 @@ def _judge(dynamics: Dynamics, forces: dict[str, ExternalForce], valid: NDArray[
     return warnings
 
 
-def _knee_turned(tree: KinematicTree, coordinate: str) -> bool:
-    """Whether a model counts knee flexion negative."""
+def flexion_sign(tree: KinematicTree, coordinate: str) -> float:
+    """-1 for the knee of a model that counts its flexion negative, else 1."""
     i = tree.index(coordinate)
-    return coordinate.startswith("knee") and abs(tree.lower[i]) > abs(tree.upper[i])
+    return -1.0 if coordinate.startswith("knee_angle") and abs(tree.lower[i]) > abs(tree.upper[i]) else 1.0
 
 
 def _percent(values: FloatArray, weight: float) -> float:

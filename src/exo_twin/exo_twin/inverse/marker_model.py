@@ -15,6 +15,8 @@ from exo_common.opensim_files import Markers, Storage
 from exo_twin.forward.compiler.skeleton import set_pose
 from exo_twin.inverse.kinematics import solve_kinematics
 from exo_twin.inverse.models import GenericModel, load_model
+from exo_twin.inverse.refinement import Refinement
+from exo_twin.inverse.scaling import scale_by
 from exo_twin.opensim_runtime import opensim
 
 FloatArray = NDArray[np.float64]
@@ -142,6 +144,23 @@ def _spread(markers: Markers) -> Markers:
     """POSES frames, evenly over the recording; all if there are fewer."""
     rows = np.unique(np.linspace(0, len(markers.time) - 1, POSES).round().astype(int))
     return Markers(markers.time[rows], markers.names, markers.position[rows])
+
+
+def mend_model(scaled: Path, found: Refinement, mass: float) -> None:
+    """Give a scaled model the refined sizes and marker places; overwrites `scaled`.
+
+    Raises
+    ------
+    ExoError : if the file cannot be written.
+    """
+    model = load_model(scaled)
+    model.initSystem()
+    scale_by(model, found.factors, mass, scaled)
+    model = load_model(scaled)
+    for name, place in found.places.items():
+        model.updMarkerSet().get(name).set_location(opensim.Vec3(*map(float, place)))
+    if not model.printToXML(str(scaled)):
+        raise ExoError(f"{scaled} could not be written; free disk space or choose another folder")
 
 
 def _measured_locations(
