@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 KEY_S = 0.1  # between frames that are solved from scratch
-DOUBTFUL = 1.5  # times the median cost: such a start is tried again from its neighbour
+SHARING_ROUNDS = 5  # so far (in key frames) a good pose travels in each direction
 MOST_DROPPED = 0.34  # of a frame's markers
-CLEARLY_LESS = 0.999  # of a cost: two searches that meet in one valley differ by less
+CLEARLY_LESS = 0.99  # of a cost: two rough searches that meet in one valley differ by less
 
 
 class RecordingFit:
@@ -60,20 +60,31 @@ class RecordingFit:
         keys = np.unique(np.linspace(0, len(time) - 1, min(wanted, len(time))).round().astype(int))
         measured, weight = self.measured[keys], self.weight[keys]
         q, self.iterations[keys] = self.ik.from_scratch(measured, weight)
-        cost = self._cost(q, measured, weight) / weight.sum(axis=1)
-        good = np.flatnonzero(cost <= DOUBTFUL * np.median(cost))
-        bad = np.setdiff1d(np.arange(len(q)), good)
-        if len(bad):
-            # A body is easily started in a wrong valley: try again from the nearest good frame.
-            nearest = good[np.abs(good[None, :] - bad[:, None]).argmin(axis=1)]
-            start = q[nearest]
-            start[:, self.ik.root] = q[np.ix_(bad, self.ik.root)]
-            again = self.ik.solver.solve(measured[bad], weight[bad], start, q[bad], GAIN_ROUGH)
-            better = again.cost < cost[bad] * weight[bad].sum(axis=1)
-            q[bad[better]] = again.q[better]
+        self._share_poses(q, measured, weight)
         if self.ik.upright >= 0:
             q[:, self.ik.upright] = np.unwrap(q[:, self.ik.upright])
         return np.column_stack([np.interp(time, time[keys], column) for column in q.T])
+
+    def _share_poses(self, q: FloatArray, measured: FloatArray, weight: FloatArray) -> None:
+        """Key frames try their neighbours' poses, in place: from scratch, a limb easily starts in a wrong valley."""
+        cost = self._cost(q, measured, weight)
+        changed = np.ones(len(q), dtype=bool)
+        for _ in range(SHARING_ROUNDS):
+            before, changed = changed, np.zeros(len(q), dtype=bool)
+            for step in (1, -1):
+                source = np.flatnonzero(before)
+                source = source[(source + step >= 0) & (source + step < len(q))]
+                rows = source + step
+                if not len(rows):
+                    continue
+                start = q[source]
+                start[:, self.ik.root] = q[np.ix_(rows, self.ik.root)]
+                poses = self.ik.solver.solve(measured[rows], weight[rows], start, q[rows], GAIN_ROUGH)
+                better = poses.cost < CLEARLY_LESS * cost[rows]
+                q[rows[better]], cost[rows[better]] = poses.q[better], poses.cost[better]
+                changed[rows[better]] = True
+            if not changed.any():
+                return
 
     def _cost(self, q: FloatArray, measured: FloatArray, weight: FloatArray) -> FloatArray:
         residual = measured - self.ik.motion.markers(self.ik.motion.place(q))
