@@ -19,9 +19,9 @@ from exo_twin.inverse.fit import Fit, fit_keypoints, fit_markers
 from exo_twin.inverse.inertia_from_opensim import body_inertia
 from exo_twin.inverse.keypoint_model import BLAZEPOSE
 from exo_twin.inverse.kinematic_tree import KinematicTree
-from exo_twin.inverse.kinematics import walking_forward
+from exo_twin.inverse.kinematics import solve_kinematics, walking_forward
 from exo_twin.inverse.loads import WalkLoads, flexion_sign, walk_loads
-from exo_twin.inverse.models import load_model
+from exo_twin.inverse.models import GenericModel, load_model
 from exo_twin.inverse.plate_signals import PlateSignal, plates_of
 from exo_twin.inverse.tree_from_opensim import kinematic_tree
 
@@ -92,10 +92,44 @@ def analyse_walk(
     model = load_model(fit.scaling.model)
     model.initSystem()
     tree = kinematic_tree(model)
-    inertia = body_inertia(model, tree)
+    progress("ground reaction and joint moments")
+    return _loaded(fit, tree, body_inertia(model, tree), capture, wearer, signals)
+
+
+def analyse_further_walk(
+    known: WalkAnalysis, capture: SessionCapture, wearer: Wearer, signals: Sequence[PlateSignal] = ()
+) -> WalkAnalysis:
+    """Another walk with the same skin markers, on the model that was fitted to an earlier one.
+
+    Parameters
+    ----------
+    known : of the earlier walk; its scaled .osim must still be there.
+    signals : see analyse_walk.
+
+    Raises
+    ------
+    ExoError : one sentence, for any walk that cannot be solved. Loads that cannot be told cost a warning.
+    """
+    if capture.marker_set is None:
+        raise ExoError("a further walk needs skin markers; fit walks of keypoints one by one")
+    scaled = known.fit.scaling.model
+    weighted = GenericModel(scaled, scaled, known.fit.weights)
+    kinematics = solve_kinematics(walking_forward(capture.raw), scaled, weighted)
+    fit = dataclasses.replace(known.fit, kinematics=kinematics)
+    return _loaded(fit, known.tree, known.inertia, capture, wearer, signals)
+
+
+def _loaded(
+    fit: Fit,
+    tree: KinematicTree,
+    inertia: BodyInertia,
+    capture: SessionCapture,
+    wearer: Wearer,
+    signals: Sequence[PlateSignal],
+) -> WalkAnalysis:
+    """A solved motion with its ground reaction and moments, where they can be told."""
     if capture.planar:
         return WalkAnalysis(fit, tree, inertia, None, (*fit.warnings, ONE_CAMERA))
-    progress("ground reaction and joint moments")
     given = tuple(signals)
     if not given and capture.recording is not None:
         given = plates_of(capture.recording.plates)

@@ -47,6 +47,7 @@ def build_twin(
     progress: Callable[[str], None] = lambda _: None,
     convention: str = BLAZEPOSE,
     signals: Sequence[PlateSignal] = (),
+    generic: Path | None = None,
 ) -> Path:
     """Build the whole twin of a wearer from a captured walk.
 
@@ -58,7 +59,7 @@ def build_twin(
     inputs : files whose hashes go into the manifest.
     warnings : of earlier stages, kept in the manifest.
     progress : called with a short phrase at the start of every step.
-    convention, signals : see analyse_walk.
+    convention, signals, generic : see analyse_walk.
 
     Returns
     -------
@@ -75,7 +76,7 @@ def build_twin(
         logging_to(Path(scratch) / "opensim.log"),
     ):
         work = Path(scratch)
-        analysis = analyse_walk(capture, wearer, work, progress, convention, signals=signals)
+        analysis = analyse_walk(capture, wearer, work, progress, convention, generic, signals)
         fit, scaling, kinematics = analysis.fit, analysis.fit.scaling, analysis.fit.kinematics
         strides = [dataclasses.asdict(stride) for stride in capture.strides]
         gait = gait_from_motion(kinematics.coordinates, strides, f"{fit.source}, mean of {len(strides)} strides")
