@@ -7,6 +7,9 @@ import pytest
 import yaml
 from opensim_walk import true_pose, true_strides, walk_keypoints
 
+from exo_capture.gait_events import GaitEvents, Stride
+from exo_capture.quality import Quality
+from exo_capture.session_capture import SessionCapture
 from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES
 from exo_common.opensim_files import read_storage, write_trc
@@ -23,6 +26,13 @@ from exo_twin.twin import Twin
 WEARER = Wearer(id="tester", height=1.65, mass=62.0)
 
 
+def captured(keypoints, figures):
+    """What one camera would have captured of these keypoints."""
+    strides = tuple(Stride(s["side"][0], s["start"], s["toe_off"], s["end"], 1.2) for s in true_strides())
+    events = GaitEvents({"l": (), "r": ()}, {"l": (), "r": ()}, strides)
+    return SessionCapture(keypoints, keypoints, strides, Quality("good", (), figures, {}, {}, {}), events, planar=True)
+
+
 @pytest.fixture(scope="module")
 def keypoints():
     return walk_keypoints(2.1)
@@ -35,17 +45,7 @@ def built(keypoints, tmp_path_factory):
     steps: list[str] = []
     quality = {"missed_pct": np.float64(1.5), "strides": {"l": np.int64(1)}}
     inputs = {"walk.trc": folder / "walk.trc"}
-    twin = build_twin(
-        keypoints,
-        true_strides(),
-        quality,
-        WEARER,
-        folder / "twin",
-        inputs,
-        ["filmed at dusk"],
-        steps.append,
-        planar=True,
-    )
+    twin = build_twin(captured(keypoints, quality), WEARER, folder / "twin", inputs, ["filmed at dusk"], steps.append)
     return twin, steps
 
 
@@ -119,8 +119,6 @@ def test_a_failed_build_leaves_the_earlier_twin(built, keypoints):
     folder = built[0]
     before = (folder / "manifest.yaml").read_bytes()
     with pytest.raises(ExoError, match="keypoint 'RHeel' is missing"):
-        build_twin(
-            dataclasses.replace(keypoints, names=tuple(n.replace("RHeel", "x") for n in keypoints.names)),
-            true_strides(), None, WEARER, folder, {},
-        )  # fmt: skip
+        nameless = dataclasses.replace(keypoints, names=tuple(n.replace("RHeel", "x") for n in keypoints.names))
+        build_twin(captured(nameless, {}), WEARER, folder, {})
     assert (folder / "manifest.yaml").read_bytes() == before

@@ -130,5 +130,6 @@ def test_a_published_solution_is_met_without_its_model(tmp_path):
     for name in LEG_COORDINATES:
         truth = np.rad2deg(np.interp(solved.time, table.time, table.column(columns[name])))
         error = solved.column(name) - truth
-        assert np.sqrt(np.mean(error**2)) < (7.0 if "ankle" in name else 4.0), name
+        # Without a static trial rough places on the map tell the foot's pitch.
+        assert np.sqrt(np.mean(error**2)) < (8.0 if "ankle" in name else 3.0), name
         assert np.std(error) < 4.0, name
