@@ -28,8 +28,8 @@ def built(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     asked: dict[str, Any] = {}
 
     def build_twin(*arguments: Any, **options: Any) -> Path:
-        asked.update(options, arguments=arguments)
-        _, _, _, wearer, folder, inputs, warnings, progress = arguments
+        capture, wearer, folder, inputs, warnings, progress, convention = arguments
+        asked.update(options, capture=capture, convention=convention)
         progress("solving")
         with writing(folder, "twin", wearer.id, inputs, [*warnings, "of the twin"]) as target:
             (target / "gait.yaml").write_text("{}")
@@ -52,10 +52,11 @@ def test_the_capture_is_kept_and_its_raw_keypoints_make_the_twin(tmp_path: Path,
     points = walker(TIME)
     points[:100, 0] = np.nan
     result = personalise(session(tmp_path, points), Stages())
-    raw, strides, figures, *_ = built["arguments"]
-    assert np.isnan(raw.position[:100, raw.names.index("Nose")]).all()
-    assert {stride["side"] for stride in strides} == {"l", "r"} and figures["frame_rate_hz"] == pytest.approx(60.0)
-    assert (built["planar"], built["covariance"], built["marker_set"], built["static"]) == (False, None, None, None)
+    found = built["capture"]
+    assert np.isnan(found.raw.position[:100, found.raw.names.index("Nose")]).all()
+    assert {stride.side for stride in found.strides} == {"l", "r"}
+    assert found.quality.figures["frame_rate_hz"] == pytest.approx(60.0)
+    assert (found.planar, found.covariance, found.marker_set, built["convention"]) == (False, None, None, "joint_centres")
     capture = tmp_path / "capture"
     assert {path.name for path in capture.iterdir()} >= {"keypoints.trc", "confidence.sto", "quality.yaml"}
     inputs = yaml.safe_load((tmp_path / "twin" / "manifest.yaml").read_text())["inputs"]
