@@ -14,6 +14,7 @@ from exo_capture.marker_set import MarkerSet
 from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES
 from exo_common.opensim_files import Markers, read_trc
+from exo_twin.inverse import marker_ik
 from exo_twin.inverse.kinematic_tree import pose
 from exo_twin.inverse.marker_ik import MarkerIk
 from exo_twin.inverse.marker_model import marker_model
@@ -121,6 +122,12 @@ def test_streaming_gives_what_the_batch_gives(ik, walk, solved):
     assert not any(frame.warnings for frame in frames)
 
 
+def test_a_long_recording_is_solved_in_blocks(ik, walk, solved, monkeypatch):
+    monkeypatch.setattr(marker_ik, "BLOCK_FRAMES", 25)
+    found = ik.solve(walk[0])
+    assert found.q.shape == solved.q.shape and legs_error(ik, found.q, solved.q).max() < 0.02
+
+
 def test_a_shank_lost_for_half_a_second_is_guessed_and_said(ik, walk, solved):
     markers, q = walk
     gap = slice(20, 45)
@@ -209,7 +216,7 @@ def test_exchanged_labels_are_found_by_their_misfit(ik, walk, exchange, sentence
     assert re.search(sentence, text), found.warnings
 
 
-@pytest.mark.parametrize(("factor", "unit"), [(1e3, "mm"), (1e2, "cm"), (1e-3, "mm read as m")])
+@pytest.mark.parametrize(("factor", "unit"), [(1e3, "mm"), (1e2, "cm"), (1e-3, "m divided by 1000")])
 def test_wrong_units_are_a_sentence(ik, walk, factor, unit):
     wrong = dataclasses.replace(walk[0], position=factor * walk[0].position)
     with pytest.raises(ExoError, match=f"not in m .*{unit}"):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 SPREAD_LIMITS = (0.3, 3.0)  # of the recording's markers over the model's; a person bends and stretches, no more
-UNITS = ((1e3, "mm"), (1e2, "cm"), (1e-2, "cm read as m"), (1e-3, "mm read as m twice"))
+UNITS = ((1e3, "mm"), (1e2, "cm"), (1e-2, "m divided by 100"), (1e-3, "m divided by 1000"))
 # A marker this far off in this share of the frames may carry another one's label.
 SUSPECT_M, SUSPECT_SHARE = 0.06, 0.25
 EXCHANGE_GAIN = 0.5  # of the misfit, by which an exchange must lower it
@@ -45,8 +45,8 @@ def check_units(motion: TreeMotion, tree: KinematicTree, measured: FloatArray, s
         return
     unit = min(UNITS, key=lambda u: abs(np.log(ratio / u[0])))
     raise ExoError(
-        f"the markers spread {ratio:.3g} times as far as on the model: the recording is not in m "
-        f"({unit[1]}?); correct its unit of length"
+        f"the markers spread {ratio:.3g} times as far as on the model: the recording is not in m but "
+        f"probably in {unit[1]}; correct its unit of length"
     )
 
 

@@ -19,11 +19,12 @@ from exo_common.opensim_files import Markers
 from exo_twin.inverse.kinematic_tree import GROUND, KinematicTree
 from exo_twin.inverse.marker_checks import check_units, dropped_sentences, find_exchanged, untold_sentences
 from exo_twin.inverse.pose_solver import GAIN_ROUGH, PoseSolver, Sensitivity
-from exo_twin.inverse.recording_fit import RecordingFit
+from exo_twin.inverse.recording_fit import RecordingFit, SolvedFrames
 from exo_twin.inverse.tree_motion import TreeMotion
 
 FloatArray = NDArray[np.float64]
 
+BLOCK_FRAMES = 1000  # solved together; more only needs more memory
 MIN_MARKERS = 4  # seen in a frame, or nothing is told
 # A sample this many times as far off as its marker usually is, but within these bounds (m), is an outlier.
 # Skin moves on bone by up to 0.04 m (Leardini et al. 2005, Gait Posture 21:212): twice that is no skin.
@@ -133,8 +134,10 @@ class MarkerIk:
                 f"no frame shows {MIN_MARKERS} markers of the model; check the marker names against the model's"
             )
         check_units(self.motion, self.tree, measured, weight > 0.0)
-        fit = RecordingFit(self, markers.time[told], measured[told], weight[told])
-        return self._result(markers, np.flatnonzero(told), fit)
+        rows = np.flatnonzero(told)
+        blocks = np.array_split(rows, int(np.ceil(len(rows) / BLOCK_FRAMES)))
+        parts = [RecordingFit(self, markers.time[b], measured[b], weight[b]).frames() for b in blocks]
+        return self._result(markers, rows, SolvedFrames.joined(parts))
 
     def arrange(self, markers: Markers) -> tuple[FloatArray, FloatArray]:
         """Measured places (n, k, 3) m of the tree's markers, 0 where missing, and weights (n, k), 0 where missing."""
@@ -186,10 +189,11 @@ class MarkerIk:
         """(n, n_coordinates): uncertain because markers are missing, not because they never tell it well."""
         return np.asarray((q_sd > self.untold_sd) & ((weight == 0.0) @ self._moves))
 
-    def _result(self, markers: Markers, rows: NDArray[np.int64], fit: RecordingFit) -> MarkerPoses:
-        n, tree, time, seen = len(markers.time), self.tree, fit.time, fit.seen
-        distance = np.where(seen, np.linalg.norm(fit.judged.residual, axis=2), np.nan)
+    def _result(self, markers: Markers, rows: NDArray[np.int64], fit: SolvedFrames) -> MarkerPoses:
+        n, tree, time, seen, distance = len(markers.time), self.tree, fit.time, fit.seen, fit.distance
         dropped = seen & (fit.weight == 0.0)
+        if self.upright >= 0:
+            fit.q[:, self.upright] = np.unwrap(fit.q[:, self.upright])
         near = (fit.q < self.lower + AT_LIMIT) | (fit.q > self.upper - AT_LIMIT)
         saturated = {tree.coordinates[i]: round(float(near[:, i].mean()), 3) for i in self.free if self.clamped[i]}
         untold = self.untold(fit.q_sd, fit.weight)[:, self.free]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +20,26 @@ KEY_S = 0.1  # between frames that are solved from scratch
 SHARING_ROUNDS = 5  # so far (in key frames) a good pose travels in each direction
 MOST_DROPPED = 0.34  # of a frame's markers
 CLEARLY_LESS = 0.99  # of a cost: two rough searches that meet in one valley differ by less
+
+
+@dataclasses.dataclass(frozen=True)
+class SolvedFrames:
+    """What is left of n solved frames; see RecordingFit. `distance` (n, k) m, marker to model, NaN where missing."""
+
+    time: FloatArray
+    measured: FloatArray
+    seen: NDArray[np.bool_]
+    weight: FloatArray
+    q: FloatArray
+    q_sd: FloatArray
+    distance: FloatArray
+    iterations: NDArray[np.int64]
+
+    @staticmethod
+    def joined(parts: Sequence[SolvedFrames]) -> SolvedFrames:
+        """One after the other."""
+        names = [field.name for field in dataclasses.fields(SolvedFrames)]
+        return SolvedFrames(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 class RecordingFit:
@@ -52,6 +74,13 @@ class RecordingFit:
         self.noise = ik.noise(self.judged, self.weight)
         self.q_sd = ik.deviation(self.judged, self.weight, self.noise)
         self._fill_gaps()
+
+    def frames(self) -> SolvedFrames:
+        """The result, without what was needed on the way."""
+        distance = np.where(self.seen, np.linalg.norm(self.judged.residual, axis=2), np.nan)
+        return SolvedFrames(
+            self.time, self.measured, self.seen, self.weight, self.q, self.q_sd, distance, self.iterations
+        )
 
     def _starts(self) -> FloatArray:
         """Key frames solved from scratch, the others between them."""
