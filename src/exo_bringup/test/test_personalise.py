@@ -28,7 +28,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     asked: dict[str, Any] = {}
 
     def build_twin(*arguments: Any, **options: Any) -> Path:
-        capture, wearer, folder, inputs, warnings, progress, convention = arguments
+        capture, wearer, folder, inputs, warnings, progress, convention, *_ = arguments
         asked.update(options, capture=capture, convention=convention)
         progress("solving")
         with writing(folder, "twin", wearer.id, inputs, [*warnings, "of the twin"]) as target:

@@ -109,7 +109,7 @@ def session_inputs(session: Session) -> dict[str, Path]:
     """The files (and folders of landmarks) that a session's capture depends on, by name, for the manifest."""
     names = [FILE, *(camera.video or camera.landmarks for camera in session.cameras)]
     if session.markers is not None:
-        names += [session.markers.file, session.markers.static]
+        names += [session.markers.file, session.markers.static, session.markers.forces, session.markers.model]
         names += [session.markers.set] if Path(session.markers.set).suffix else []
     if session.keypoints is not None:
         names.append(session.keypoints.file)

@@ -15,6 +15,7 @@ A camera may bring another tool's landmarks in place of a video, a folder of Ope
 In place of cameras there may be skin markers, or 3-D keypoints of another tool:
 
       markers:      {file: walk.c3d, static: static.c3d, set: gait_speeds_52}   # static, set: optional; C3D or TRC
+      markers:      {file: walk.trc, forces: plates.xml, model: generic.osim}   # OpenSim's ExternalLoads; any .osim
       keypoints:    {file: walk.trc}
 
 Beside any of them there may be EMG of the same walk; `emg: {}` takes that of the markers' own C3D file:
@@ -108,6 +109,10 @@ class MarkerFiles(Parameters):
     file: str = parameter("", "", "the walk, C3D or TRC, relative to the session folder")
     static: str = parameter("", "", "quiet stance with the same markers, if there is one")
     set: str = parameter("", "", "marker set: a shipped one's name or a YAML file; recognised if not given")
+    forces: str = parameter("", "", "ExternalLoads (.xml) of the walk, where its own file holds no force plates")
+    model: str = parameter(
+        "", "", "unscaled OpenSim model (.osim), wherever it is; the usual one if not given"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -375,8 +380,9 @@ def _check_files(path: Path, session: Session) -> None:
             )
     if session.markers is not None:
         _file(path, "markers.file", session.markers.file)
-        if session.markers.static:
-            _file(path, "markers.static", session.markers.static)
+        for key in ("static", "forces", "model"):
+            if name := getattr(session.markers, key):
+                _file(path, f"markers.{key}", name)
         if Path(session.markers.set).suffix:
             _file(path, "markers.set", session.markers.set)
     if session.keypoints is not None:
