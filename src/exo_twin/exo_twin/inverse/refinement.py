@@ -125,6 +125,9 @@ class _Search:
                 for place in places
             ]
         )
+        self.free = ~tree.locked
+        self.lower = np.where(tree.clamped, tree.lower, -np.inf)
+        self.upper = np.where(tree.clamped, tree.upper, np.inf)
         self.q = np.tile(tree.default, (len(measured), 1))
         self.size, self.shift = np.zeros(self.groups.shape[1]), np.zeros((len(places), 3))
         self.posed = self._pose(self.q, self.size, self.shift)
@@ -140,7 +143,8 @@ class _Search:
         for _ in range(rounds):
             by_pose, by_shared = self._step(damping, shared)
             s = len(self.size)
-            trial = (self.q + by_pose, self.size + by_shared[:s], self.shift + by_shared[s:].reshape(-1, 3))
+            moved = np.clip(self.q + by_pose * self.free, self.lower, self.upper)
+            trial = (moved, self.size + by_shared[:s], self.shift + by_shared[s:].reshape(-1, 3))
             posed = self._pose(*trial)
             new = self._cost(posed, *trial[1:])
             if new < cost:
@@ -172,7 +176,7 @@ class _Search:
         n, k, n_q, s = len(self.q), len(self.shift), self.q.shape[1], len(self.size)
         residual = self._residual(self.posed)
         weight = self.weight[..., None, None]
-        by_q = (self.posed.by_coordinate * weight).reshape(n, 3 * k, n_q)
+        by_q = (self.posed.by_coordinate * weight * self.free).reshape(n, 3 * k, n_q)
         own = np.einsum("nij,nik->njk", by_q, by_q) + np.eye(n_q) * (damping + POSE_SD**-2)
         right = np.einsum("nij,ni->nj", by_q, residual)[..., None]
         if not shared:
