@@ -17,7 +17,8 @@ from typing import Any
 from exo_bringup.batch import FAILED, JOB, OK, PARTLY, RESULT, STEP
 from exo_bringup.batch_folder import Entry, read_wearer
 from exo_bringup.norms import load_norms
-from exo_bringup.wearer_analysis import FOLDER, KIND, WearerSessions, analyse_wearer, convention_of
+from exo_bringup.session_analysis import convention_of, forces_of, generic_of
+from exo_bringup.wearer_analysis import FOLDER, KIND, WearerSessions, analyse_wearer
 from exo_common.artefact import read_manifest, sha256
 from exo_common.errors import ExoError
 
@@ -70,7 +71,8 @@ def _analyse(job: dict[str, Any], brought: WearerSessions, folder: Path, result:
                 found.capture.quality.warnings,
                 lambda text: _step(f"twin: {text}"),
                 convention_of(found.fitted),
-                generic=generic,
+                forces_of(found.fitted, found.capture),
+                generic_of(found.fitted, generic),
             )
         except ExoError as error:
             result["reason"] = "; ".join([*failed, f"twin: {error}"])

@@ -9,15 +9,13 @@ from pathlib import Path
 from exo_bringup.emg_section import EmgWalk, analyse_emg, save_emg
 from exo_bringup.progress import Stages
 from exo_bringup.report import emg_page
-from exo_capture.marker_files import read_recording
+from exo_bringup.session_analysis import convention_of, forces_of, generic_of
 from exo_capture.session_capture import SessionCapture, capture_session, session_inputs
 from exo_common.artefact import read_manifest, writing
 from exo_common.errors import ExoError
 from exo_common.session import FILE, Session
 from exo_controller.build import build_controller
 from exo_twin.inverse.build import build_twin
-from exo_twin.inverse.external_loads import read_external_loads
-from exo_twin.inverse.plate_signals import PlateSignal, turn_between
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,22 +59,14 @@ def personalise(session: Session, stages: Stages) -> Personalisation:
             inputs | {"keypoints.trc": keypoints},
             warnings,
             lambda text: progress(0.0, text),
-            session.keypoints.convention if session.keypoints is not None else "blazepose",
-            _forces(session, capture),
-            session.path(session.markers.model) if session.markers is not None and session.markers.model else None,
+            convention_of(session),
+            forces_of(session, capture),
+            generic_of(session),
         )
     warnings = [*read_manifest(twin, "twin")["warnings"], *emg_notes]
     with stages.stage("controller: assistance profile") as progress:
         controller = build_controller(twin, session.folder / "controller")
     return Personalisation(capture, keypoints, twin, controller, warnings, emg)
-
-
-def _forces(session: Session, capture: SessionCapture) -> tuple[PlateSignal, ...]:
-    """Forces from a file beside the markers, turned as the markers were."""
-    if session.markers is None or not session.markers.forces or capture.recording is None:
-        return ()
-    turn = turn_between(read_recording(session.path(session.markers.file)).markers, capture.recording.markers)
-    return tuple(signal.turned(turn) for signal in read_external_loads(session.path(session.markers.forces)))
 
 
 def _emg(session: Session, capture: SessionCapture, stages: Stages) -> tuple[EmgWalk | None, list[str]]:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from exo_bringup.gait_figures import GaitCurves, gait_curves, gait_figure, mean_sd, write_curves
 from exo_bringup.norms import Norms
+from exo_bringup.session_analysis import convention_of, forces_of, generic_of
 from exo_capture.session_capture import SessionCapture, capture_session, session_inputs
 from exo_common.artefact import writing
 from exo_common.errors import ExoError
@@ -174,11 +175,6 @@ def analyse_wearer(
     return WearerResult(summary, first[0][0], first[0][1].capture)
 
 
-def convention_of(session: Session) -> str:
-    """What a session's keypoints mean (see keypoint_model)."""
-    return session.keypoints.convention if session.keypoints is not None else "blazepose"
-
-
 def save_walk(walk: WalkResult, folder: Path, title: str, wearer: Wearer, norms: Norms | None) -> None:
     """Write one walk's files, as OpenSim reads them, and its figure."""
     folder.mkdir(parents=True)
@@ -225,10 +221,18 @@ def _solve(
     capture = capture_session(session, lambda share, text: progress(text))
     capture.require_strides()
     if known is None:
-        analysis = analyse_walk(capture, session.wearer, work, progress, convention_of(session), generic)
+        analysis = analyse_walk(
+            capture,
+            session.wearer,
+            work,
+            progress,
+            convention_of(session),
+            generic_of(session, generic),
+            forces_of(session, capture),
+        )
     else:
         progress("solving on the wearer's model")
-        analysis = analyse_further_walk(known, capture, session.wearer)
+        analysis = analyse_further_walk(known, capture, session.wearer, forces_of(session, capture))
     loads, predicted = analysis.loads, None
     time, q = even_motion(analysis.fit.kinematics.coordinates, analysis.tree)
     if loads is not None:
