@@ -1,4 +1,4 @@
-"""What a session says about its own analysis: meaning of its keypoints, generic model, forces in a file of their own."""
+"""What a session says about its own analysis: meaning of keypoints, generic model, forces in a file of their own."""
 
 from __future__ import annotations
 
