@@ -29,6 +29,7 @@ from exo_bringup.batch_folder import Entry, find_wearers
 from exo_common.errors import ExoError
 
 OK, PARTLY, FAILED = "ok", "partly", "failed"
+WORKER = "exo_bringup.batch_worker"
 RESULT, LOG, JOB = "result.json", "batch.log", "job.json"
 SUMMARY_CSV, SUMMARY_JSON = "summary.csv", "summary.json"
 TIME_LIMIT_S = 3600.0  # for one wearer; a job that takes longer hangs
@@ -179,7 +180,7 @@ def _start(entry: Entry, out: Path, options: BatchOptions) -> _Running:
     threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
     with (folder / LOG).open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "exo_bringup.batch_worker", str(folder)],
+            [sys.executable, "-m", WORKER, str(folder)],
             stdout=log,
             stderr=subprocess.STDOUT,
             env=os.environ | dict.fromkeys(THREADS, threads) | {"PYTHONUNBUFFERED": "1"},
