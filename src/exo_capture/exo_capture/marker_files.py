@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exo_common.c3d import DAMAGE, Analog, check_whole, emg, reason, text, values
+from exo_common.c3d import DAMAGE, Analog, check_parameters, check_whole, emg, reason, text, values
 from exo_common.errors import ExoError
 from exo_common.opensim_files import UNITS_TO_M, Markers, read_trc
 
@@ -122,6 +122,7 @@ def read_recording(path: Path) -> Recording:
 
 
 def _read_c3d(path: Path) -> Recording:
+    check_parameters(path)
     try:
         notes: tuple[str, ...] = ()
         try:

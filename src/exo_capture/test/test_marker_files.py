@@ -115,6 +115,14 @@ def test_a_truncated_file_is_refused(tmp_path, share):
         read_recording(path)
 
 
+@pytest.mark.parametrize("size", [1, 300, 700, 1100])
+def test_a_file_cut_inside_its_header_or_parameters_is_refused_at_once(tmp_path, size):
+    path = write_c3d(tmp_path / "walk.c3d", walk(1.0))
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ExoError, match="copy"):
+        read_recording(path)
+
+
 def test_no_file_other_files_and_empty_files_are_refused(tmp_path):
     with pytest.raises(ExoError, match="does not exist"):
         read_recording(tmp_path / "none.c3d")

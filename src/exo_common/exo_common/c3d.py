@@ -63,6 +63,7 @@ def read_emg(path: Path) -> Analog:
 
     if not path.is_file():
         raise ExoError(f"{path} does not exist; check the file name")
+    check_parameters(path)
     try:
         content = ezc3d.c3d(str(path), extract_forceplat_data=False)
         check_whole(path, np.asarray(content["data"]["points"]).shape[2])
@@ -76,6 +77,23 @@ def read_emg(path: Path) -> Analog:
             "export the EMG with its units"
         )
     return found
+
+
+def check_parameters(path: Path) -> None:
+    """To be called before the library reads: it never ends where the parameters are cut.
+
+    Raises
+    ------
+    ExoError : if the file ends before its data.
+    """
+    with path.open("rb") as file:
+        raw = file.read(MAX_BLOCKS * BLOCK)
+    parameters = (raw[0] - 1) * BLOCK if raw else 0
+    # The parameter section begins with its own block, its length in blocks and the byte order.
+    if parameters < BLOCK or len(raw) < parameters + 4:
+        raise ExoError(f"{path} is not a whole C3D file (its header is cut or damaged); copy or export it again")
+    if path.stat().st_size < parameters + raw[parameters + 2] * BLOCK:
+        raise ExoError(f"{path} is truncated: it ends before its data; copy it again")
 
 
 def check_whole(path: Path, frames: int) -> None:
