@@ -5,6 +5,9 @@ is followed: bins well above the quiet ones are where the muscle works, and the
 quiet bins give the spectrum of what is there without it (electrode, amplifier,
 crosstalk, residual activity), which is subtracted. Noise that stays the same
 while the muscle's amplitude changes would otherwise look like a spectral shift.
+Every window is freed of its own quiet spectrum: one carried on from earlier
+windows lags, and the noise of an electrode that settles or dries would then be
+taken for a shift of the muscle's. The price is scatter, which the trends see.
 """
 
 from __future__ import annotations
@@ -29,7 +32,9 @@ COMPLETE_FRACTION = 0.5
 STRIDES_MIN = 4
 # A burst this many times the window's median amplitude is an artefact of movement.
 ARTEFACT_RATIO = 3.0
-# How fast the profile and the quiet spectrum are re-learnt after the first windows, per window.
+# With fewer tiles than this between its bursts (5 % of 15 s) a window has no quiet spectrum.
+QUIET_TILES_MIN = 8
+# How fast the profile is re-learnt after the first windows, per window.
 LEARNING = 0.1
 
 
@@ -57,7 +62,7 @@ NOTHING = Activity(0, np.nan, np.nan, np.nan, np.nan, np.nan, np.empty(0))
 
 
 class PhaseWindows:
-    """One channel's active phase and quiet spectrum, learnt as it goes.
+    """One channel's active phase, learnt as it goes.
 
     Parameters
     ----------
@@ -68,8 +73,6 @@ class PhaseWindows:
         self._frequency = frequency_hz
         self._step = float(frequency_hz[1] - frequency_hz[0])
         self._power = np.full(PHASE_BINS, np.nan)
-        self._quiet = np.zeros(len(frequency_hz))
-        self._quiet_arv = 0.0
         self._windows = 0
 
     def window(
@@ -95,10 +98,11 @@ class PhaseWindows:
             return NOTHING, []
         place = np.minimum((PHASE_BINS * np.mod(phase, 1.0)).astype(int), PHASE_BINS - 1)
         power = self._step * spectra.sum(axis=1)
-        self._learn(place, power, spectra, arv)
-        active = self._active()
-        if active is None:
+        self._learn(place, power)
+        active, resting = self._active(), self._quietest()[place]
+        if active is None or np.count_nonzero(resting) < QUIET_TILES_MIN:
             return NOTHING, []
+        quiet, quiet_arv = spectra[resting].mean(axis=0), float(arv[resting].mean())
         wanted = active[place]
         stride = np.floor(phase).astype(int)
         names, index = np.unique(stride[wanted], return_inverse=True)
@@ -111,10 +115,10 @@ class PhaseWindows:
         if np.count_nonzero(keep) < STRIDES_MIN:
             return NOTHING, []
         names, member, count, stride_arv = names[keep], member[keep], count[keep], stride_arv[keep]
-        own_arv = np.sqrt(np.maximum(stride_arv**2 - self._quiet_arv**2, 0.0))
-        own_power = member @ power[wanted] / count - self._step * self._quiet.sum()
+        own_arv = np.sqrt(np.maximum(stride_arv**2 - quiet_arv**2, 0.0))
+        own_power = member @ power[wanted] / count - self._step * quiet.sum()
         weighted = member * self._weight()[place[wanted]]
-        clean = weighted @ (spectra[wanted] - self._quiet)
+        clean = weighted @ (spectra[wanted] - quiet)
         total = weighted @ power[wanted]
         # Every stride weighs the same however strong, less where noise dominates it.
         shape = np.mean(clean / total[:, None], axis=0, keepdims=True)
@@ -133,13 +137,7 @@ class PhaseWindows:
             for k, shape in enumerate(shapes)
         ]
 
-    def _learn(
-        self,
-        place: NDArray[np.int64],
-        power: NDArray[np.float64],
-        spectra: NDArray[np.float64],
-        arv: NDArray[np.float64],
-    ) -> None:
+    def _learn(self, place: NDArray[np.int64], power: NDArray[np.float64]) -> None:
         self._windows += 1
         gain = max(1.0 / self._windows, LEARNING)
         count = np.bincount(place, minlength=PHASE_BINS)
@@ -147,17 +145,13 @@ class PhaseWindows:
         mean = np.bincount(place, power, PHASE_BINS)[seen] / count[seen]
         before = np.where(np.isnan(self._power[seen]), mean, self._power[seen])
         self._power[seen] = (1.0 - gain) * before + gain * mean
-        quiet = self._quietest()[place]
-        if quiet.any():
-            self._quiet = (1.0 - gain) * self._quiet + gain * spectra[quiet].mean(axis=0)
-            self._quiet_arv = (1.0 - gain) * self._quiet_arv + gain * float(arv[quiet].mean())
 
     def _weight(self) -> NDArray[np.float64]:
         """(PHASE_BINS,) weight of a tile: the whole burst counts alike, its edges less where noise dominates them.
 
         A periodogram scatters by its own mean, signal s plus noise n, so s / (s + n)^2 weighs it best.
         """
-        own = self._power - self._step * self._quiet.sum()
+        own = self._power - np.mean(self._power[self._quietest()])
         return np.nan_to_num(np.maximum(own, 0.0) / self._power**2)
 
     def _quietest(self) -> NDArray[np.bool_]:

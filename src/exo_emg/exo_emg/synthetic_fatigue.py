@@ -27,7 +27,7 @@ REST = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
-class FatigueConfig(Parameters):
+class WalkFatigue(Parameters):
     """The walk, the contraction in each stride and how it tires."""
 
     seconds: float = parameter(1800.0, "s", "length of the walk", minimum=1.0, maximum=36000.0)
@@ -60,8 +60,8 @@ class TiringWalk:
     initial_median_hz : true median frequency at the start, Hz (of the muscle, without the amplifier's noise).
     """
 
-    def __init__(self, muscles: tuple[str, ...], seed: int, config: FatigueConfig | None = None) -> None:
-        self.config = config = config or FatigueConfig()
+    def __init__(self, muscles: tuple[str, ...], seed: int, config: WalkFatigue | None = None) -> None:
+        self.config = config = config or WalkFatigue()
         self.layout = Layout(muscles, config.sampling_rate_hz)
         self.slope_pct_per_min = (config.end_pct - 100.0) / (config.seconds / 60.0)
         self._seed = seed

@@ -17,8 +17,7 @@ from exo_emg.processing import ChainConfig, band_sos
 from exo_emg.rhythm import StrideClock
 from exo_emg.spectrum import Tiling
 from exo_emg.stride_windows import PhaseWindows
-from exo_emg.synthetic_fatigue import FatigueConfig as WalkConfig
-from exo_emg.synthetic_fatigue import TiringWalk
+from exo_emg.synthetic_fatigue import TiringWalk, WalkFatigue
 
 RATE_HZ = 1000.0
 MUSCLES = ("vastus_medialis_r", "soleus_r")
@@ -28,7 +27,7 @@ SECONDS = 720.0
 
 def walk(seconds: float = SECONDS, seed: int = 1, **changes: float) -> tuple[TiringWalk, NDArray[np.float64]]:
     """A synthetic walk and its band-passed samples."""
-    made = TiringWalk(MUSCLES, seed, WalkConfig(seconds=seconds, sampling_rate_hz=RATE_HZ, **changes))
+    made = TiringWalk(MUSCLES, seed, WalkFatigue(seconds=seconds, sampling_rate_hz=RATE_HZ, **changes))
     raw = np.concatenate([chunk.samples for chunk in made.chunks()])
     return made, sosfilt(band_sos(RATE_HZ, ChainConfig()), raw, axis=0)
 
@@ -77,6 +76,22 @@ def test_louder_and_noisier_is_not_tired() -> None:
         assert not muscle.fatigued
         assert muscle.median_frequency_low_pct < 100.0 < muscle.median_frequency_high_pct, MUSCLES[channel]
         assert muscle.amplitude_pct > 160.0
+
+
+@pytest.mark.parametrize("level", [(0.6, 0.05), (0.05, 0.4)], ids=["settling", "drying"])
+def test_electrodes_that_settle_or_dry_are_not_fatigue(level: tuple[float, float]) -> None:
+    """White noise goes from one RMS to another, of that of the burst's peak: 4 to 26 dB, or 26 to 8 dB."""
+    first, last = level
+    made, samples = walk(seed=4, end_pct=100.0, noise_v=0.0)
+    course = np.geomspace(first, last, len(samples)) if first > last else np.linspace(first, last, len(samples))
+    noise = made.config.gain_v * course[:, None] * np.random.default_rng(0).standard_normal(samples.shape)
+    monitor = FatigueMonitor(LAYOUT)
+    band_passed = samples + sosfilt(band_sos(RATE_HZ, ChainConfig()), noise, axis=0)
+    for start in range(0, len(samples), 1000):
+        monitor.add(band_passed[start : start + 1000])
+        assert not any(muscle.fatigued for muscle in monitor.report()), start
+    for muscle in monitor.report():
+        assert muscle.median_frequency_low_pct < 100.0 < muscle.median_frequency_high_pct
 
 
 def test_rested_muscles_are_not_tired() -> None:

@@ -19,7 +19,7 @@ from exo_emg.synthesis import (
     interference_filter,
     median_frequency_hz,
 )
-from exo_emg.synthetic_fatigue import FatigueConfig, TiringWalk
+from exo_emg.synthetic_fatigue import TiringWalk, WalkFatigue
 
 RATE = 2000.0
 QUIET = SynthesisConfig(sampling_rate_hz=RATE, noise_v=0.0)
@@ -92,7 +92,7 @@ def test_hum_is_there_if_asked_for() -> None:
 
 
 def test_the_muscles_of_a_tiring_walk_tire_as_programmed() -> None:
-    config = FatigueConfig(seconds=600.0, end_pct=70.0, end_amplitude_pct=130.0, noise_v=0.0, level_sd=0.0)
+    config = WalkFatigue(seconds=600.0, end_pct=70.0, end_amplitude_pct=130.0, noise_v=0.0, level_sd=0.0)
     walk = TiringWalk(("soleus_r",), 3, config)
     assert walk.slope_pct_per_min == pytest.approx(-3.0)
     chunks = list(walk.chunks())
@@ -108,7 +108,7 @@ def test_the_muscles_of_a_tiring_walk_tire_as_programmed() -> None:
 
 
 def test_a_tiring_walk_is_cyclic_seeded_and_shows_its_strikes() -> None:
-    config = FatigueConfig(seconds=60.0, noise_v=0.0)
+    config = WalkFatigue(seconds=60.0, noise_v=0.0)
     walk = TiringWalk(("soleus_r", "TA_l"), 3, config)
     first, again = (np.concatenate([c.samples for c in walk.chunks()]) for _ in range(2))
     np.testing.assert_array_equal(first, again)
