@@ -14,6 +14,9 @@ from exo_common.errors import ExoError
 
 # A contraction of full effort counts when it was held this long (SENIAM asks for a plateau of half a second or more).
 HOLD_S = 0.5
+# Stretches that read this share of the best one belong to the same effort: the envelope's median over half a second
+# jitters by some 5 % at a steady effort, and the best of many is not what the effort reads.
+SAME_EFFORT = 0.85
 # The peak of moving: a percentile that one artefact in a hundred cannot reach.
 PEAK_PERCENTILE = 99.0
 # Percentile of moving needs several strides.
@@ -23,7 +26,7 @@ LOWEST_V, HIGHEST_V, BIN_RATIO = 1e-8, 1e-1, 1.01
 
 
 def held_maximum(envelope_v: NDArray[np.float64], rate_hz: float, hold_s: float = HOLD_S) -> NDArray[np.float64]:
-    """Largest envelope that was held: the best median over `hold_s`.
+    """Largest envelope that was held: the middle of all medians over `hold_s` that come near the best one.
 
     Parameters
     ----------
@@ -44,8 +47,11 @@ def held_maximum(envelope_v: NDArray[np.float64], rate_hz: float, hold_s: float 
         )
     windows = np.lib.stride_tricks.sliding_window_view(envelope_v, n, axis=0)
     # A tenth of a window apart is close enough and a tenth of the work.
-    best: NDArray[np.float64] = np.median(windows[:: max(1, n // 10)], axis=-1).max(axis=0)
-    return best
+    medians = np.median(windows[:: max(1, n // 10)], axis=-1)
+    held: NDArray[np.float64] = np.nanmedian(
+        np.where(medians >= SAME_EFFORT * medians.max(axis=0), medians, np.nan), axis=0
+    )
+    return held
 
 
 def dynamic_peak(
