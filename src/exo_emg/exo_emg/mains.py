@@ -21,6 +21,9 @@ MEAN_FACTOR = 4.0
 WINDOWS_LEAST = 12
 # What a new window weighs in the running mean once there are enough: it follows within some twelve windows.
 FORGET = 0.08
+# A recording too short for that: in its one periodogram, a line is the bins this near (Hz) and above the neighbours'
+# mean by this factor. Chance gives less than one in a million.
+SHORT_HALF_WIDTH_HZ, SHORT_FACTOR = 0.6, 20.0
 
 
 def without_lines(power: NDArray[np.float64], high_hz: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -71,6 +74,11 @@ class MainsDetector:
         self._mean: dict[float, NDArray[np.float64]] = {}
         self._windows = 0
 
+    @property
+    def enough(self) -> bool:
+        """Whether there were windows enough to tell."""
+        return self._windows >= WINDOWS_LEAST
+
     def add(self, power: NDArray[np.float64]) -> float:
         """Take in the (bins, channels) power of one window (bins of 1 Hz); returns the mains frequency, Hz, or 0."""
         self._windows += 1
@@ -82,7 +90,24 @@ class MainsDetector:
             # A dead channel has neither line nor floor.
             factor = np.log(np.where(floor > tiny, own.mean(axis=0) / np.maximum(floor, tiny), 1.0))
             self._mean[mains_hz] = (1.0 - share) * self._mean.get(mains_hz, factor) + share * factor
-        if self._windows < WINDOWS_LEAST:
+        if not self.enough:
             return 0.0
         best = max(MAINS_HZ, key=lambda hz: float(self._mean[hz].max()))
         return best if self._mean[best].max() >= np.log(MEAN_FACTOR) else 0.0
+
+
+def mains_of_short(samples: NDArray[np.float64], sampling_rate_hz: float) -> float:
+    """Mains frequency, Hz, that stands out of one periodogram of (n, channels) samples, V, on any channel; else 0."""
+    n = len(samples)
+    power = np.abs(np.fft.rfft((samples - samples.mean(axis=0)) * np.hanning(n)[:, None], axis=0)) ** 2
+    frequency = np.fft.rfftfreq(n, 1.0 / sampling_rate_hz)
+    near, far = NEIGHBOUR_HZ
+    found = {}
+    for mains_hz in MAINS_HZ:
+        distance = np.abs(frequency - mains_hz)
+        own, around = power[distance <= SHORT_HALF_WIDTH_HZ], power[(distance >= near) & (distance <= far)]
+        if len(own) and len(around):
+            floor = np.maximum(np.median(around, axis=0) / MEDIAN_OF_POWER, np.finfo(float).tiny)
+            found[mains_hz] = float((own.max(axis=0) / floor).max())
+    best = max(found, key=lambda hz: found[hz], default=0.0)
+    return best if found.get(best, 0.0) >= SHORT_FACTOR else 0.0

@@ -1,14 +1,9 @@
 """Surface EMG to normalised envelopes: one declaration, two ways to run it.
 
-Notch at the mains and its harmonics, band-pass, whiten, rectify, low-pass, divide by the calibrated
-maximum. :class:`EnvelopeStream` runs that causally, frame by frame, for the live system;
-:mod:`exo_emg.offline` runs filters of the same magnitude without any phase, for recordings. Both read
-the same :class:`ChainConfig`, so the causal envelope is the offline one, late by :func:`group_delay_s`.
-
-Why whiten: the variance of a rectified, smoothed signal falls with the number of independent samples
-in the smoothing window, and the spectrum of surface EMG, a hump near 80 Hz, leaves few of them. A first-order
-high-pass at 200 Hz flattens the hump's upper side (a fixed whitening filter; Clancy & Hogan 1994, Potvin
-& Brown 2004): same smoothing, same delay, less jitter, and movement artefact weighs less. 0 switches it off.
+Notch at the mains and its harmonics, band-pass, rectify, low-pass, divide by the calibrated maximum.
+:class:`EnvelopeStream` runs that causally, frame by frame, for the live system; :mod:`exo_emg.offline` runs
+filters of the same magnitude without any phase, for recordings. Both read the same :class:`ChainConfig`,
+so the causal envelope is the offline one, late by :func:`group_delay_s`.
 """
 
 from __future__ import annotations
@@ -18,7 +13,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import butter, group_delay, iirnotch, sosfilt, sosfreqz, tf2sos
+from scipy.signal import butter, iirnotch, sosfilt, sosfreqz, tf2sos
 
 from exo_common.errors import ExoError
 from exo_common.parameters import Parameters, parameter
@@ -38,11 +33,15 @@ RATE_MIN_HZ = BAND_HIGH_LEAST_HZ / BAND_FRACTION_OF_RATE
 
 ENVELOPE_ORDER = 2
 BAND_ORDER = 2
-# Corners of the usual power spectrum of surface EMG, f^2 / ((f^2 + low^2) (f^2 + high^2)^2) (Shwedyk, Balasubramanian
-# & Scott 1977). Whitening is scaled so that such a signal keeps its power: envelopes read the same with and without.
-USUAL_SPECTRUM_HZ = (60.0, 120.0)
-# Width (-3 dB) of each notch, Hz: mains wander by 0.2 Hz, and a narrower notch rings for longer than a stance.
-NOTCH_WIDTH_HZ = 3.0
+# Each notch is applied twice: so its square root exists as a filter, and the magnitude that offline uses has no kink.
+# Width (-3 dB) of one, Hz. The wider, the less a wandering line leaves (of one that is off by 0.1 Hz: 8 %), but the
+# more goes with it: 1.2 pi times this of every 50 Hz, which at 0.7 Hz takes 1.7 % of the level.
+NOTCH_WIDTH_HZ = 0.7
+NOTCH_TIMES = 2
+# The delay is stated for modulation of this frequency, the middle of what an envelope of walking is made of, Hz.
+MODULATION_HZ = 2.0
+# For as long as this the notches ring, s.
+RINGING_S = 4.0
 
 
 def signal_band(
@@ -82,9 +81,6 @@ class ChainConfig(Parameters):
         "notch at the mains and its harmonics: a frequency, off, or auto (none until a line stands out, then 50 or 60)",
         choices=("auto", "50", "60", "off"),
     )
-    whitening_hz: float = parameter(
-        200.0, "Hz", "corner of the first-order whitening high-pass; 0 for none", minimum=0.0, maximum=400.0
-    )
     envelope_hz: float = parameter(
         6.0, "Hz", "cut-off of the 2nd-order low-pass of the envelope", minimum=1.0, maximum=20.0
     )
@@ -105,29 +101,14 @@ def band_sos(sampling_rate_hz: float, config: ChainConfig) -> NDArray[np.float64
     return sos
 
 
-def whitening_sos(sampling_rate_hz: float, config: ChainConfig) -> NDArray[np.float64]:
-    """Second-order section of the whitening, none at 0 Hz; EMG of the usual spectrum keeps its power."""
-    if config.whitening_hz == 0.0:
-        return np.zeros((0, 6))
-    corner = min(config.whitening_hz, BAND_FRACTION_OF_RATE * sampling_rate_hz)
-    sos: NDArray[np.float64] = butter(1, corner, "highpass", fs=sampling_rate_hz, output="sos")
-    frequency, flattened = sosfreqz(sos, fs=sampling_rate_hz)
-    _, passed = sosfreqz(band_sos(sampling_rate_hz, config), fs=sampling_rate_hz)
-    low, high = USUAL_SPECTRUM_HZ
-    # The spectrum as a digital filter of this rate makes it, which nears zero at Nyquist as anti-aliased EMG does.
-    warped = sampling_rate_hz / np.pi * np.tan(np.pi * frequency / sampling_rate_hz)
-    power = np.abs(passed) ** 2 * warped**2 / ((warped**2 + low**2) * (warped**2 + high**2) ** 2)
-    sos[0, :3] *= math.sqrt(np.sum(power) / np.sum(power * np.abs(flattened) ** 2))
-    return sos
-
-
 def notch_sos(sampling_rate_hz: float, mains_hz: float, config: ChainConfig) -> NDArray[np.float64]:
     """Second-order sections of a notch at the mains and each harmonic in the band; none at 0 Hz."""
     if mains_hz == 0.0:
         return np.zeros((0, 6))
     _, high = signal_band(sampling_rate_hz, config.band_low_hz, config.band_high_hz)
     lines = np.arange(mains_hz, high + 1.0, mains_hz)
-    return np.vstack([tf2sos(*iirnotch(line, line / NOTCH_WIDTH_HZ, fs=sampling_rate_hz)) for line in lines])
+    once = np.vstack([tf2sos(*iirnotch(line, line / NOTCH_WIDTH_HZ, fs=sampling_rate_hz)) for line in lines])
+    return np.repeat(once, NOTCH_TIMES, axis=0)
 
 
 def smooth_sos(sampling_rate_hz: float, config: ChainConfig) -> NDArray[np.float64]:
@@ -136,20 +117,20 @@ def smooth_sos(sampling_rate_hz: float, config: ChainConfig) -> NDArray[np.float
     return sos
 
 
-def group_delay_s(config: ChainConfig, sampling_rate_hz: float = 1000.0) -> float:
-    """How late the causal envelope is, s.
+def group_delay_s(config: ChainConfig, sampling_rate_hz: float = 1000.0, mains_hz: float = 0.0) -> float:
+    """How late the causal envelope is beside the offline one, s.
 
-    The low-pass delays by sqrt(2) / (2 pi f_c), 37.5 ms at 6 Hz; band-pass and whitening delay what
-    rides on the carrier by 1 ms more, the mean over the band weighted with what passes.
+    The power of modulated noise passes a filter as its modulation passes the square of the filter's impulse response;
+    rectified, it passes the low-pass. The delay is that of both at :data:`MODULATION_HZ`: 39 ms of a low-pass at 6 Hz,
+    1 ms of the band-pass, and some 3 ms where notches (`mains_hz`) are in use.
     """
-    low_pass = math.sqrt(2.0) / (2.0 * math.pi * config.envelope_hz)
-    low, high = signal_band(sampling_rate_hz, config.band_low_hz, config.band_high_hz)
-    frequencies = np.linspace(low, high, 200)
-    sos = np.vstack([band_sos(sampling_rate_hz, config), whitening_sos(sampling_rate_hz, config)])
-    delay = sum(group_delay((s[:3], s[3:]), frequencies, fs=sampling_rate_hz)[1] for s in sos)
-    _, response = sosfreqz(sos, frequencies, fs=sampling_rate_hz)
-    weight = np.abs(response) ** 2
-    return low_pass + float(np.sum(weight * delay) / np.sum(weight)) / sampling_rate_hz
+    sos = np.vstack([band_sos(sampling_rate_hz, config), notch_sos(sampling_rate_hz, mains_hz, config)])
+    impulse = np.zeros(round(RINGING_S * sampling_rate_hz))
+    impulse[0] = 1.0
+    turn = np.exp(-2j * np.pi * MODULATION_HZ * np.arange(len(impulse)) / sampling_rate_hz)
+    _, smooth = sosfreqz(smooth_sos(sampling_rate_hz, config), [MODULATION_HZ], fs=sampling_rate_hz)
+    passed = np.sum(sosfilt(sos, impulse) ** 2 * turn) * smooth[0]
+    return float(-np.angle(passed) / (2.0 * np.pi * MODULATION_HZ))
 
 
 class EnvelopeStream:
@@ -169,12 +150,11 @@ class EnvelopeStream:
         self._config = config
         self._maxima = np.asarray(maxima_v, dtype=float)
         self._band = band_sos(sampling_rate_hz, config)
-        self._whitening = whitening_sos(sampling_rate_hz, config)
         self._smooth = smooth_sos(sampling_rate_hz, config)
         self._band_state = np.zeros((len(self._band), 2, channels))
-        self._whitening_state = np.zeros((len(self._whitening), 2, channels))
         self._smooth_state = np.zeros((len(self._smooth), 2, channels))
-        self._quality = LiveQuality(sampling_rate_hz, self._maxima, config.full_scale_v, config.flat_v)
+        _, band_edge = signal_band(sampling_rate_hz)
+        self._quality = LiveQuality(sampling_rate_hz, self._maxima, band_edge, config.full_scale_v, config.flat_v)
         self._detector = MainsDetector() if config.mains == "auto" else None
         self._last = np.zeros(channels)
         self.carrier = np.zeros((0, channels))
@@ -228,29 +208,28 @@ class EnvelopeStream:
     def _filter(self, samples: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         finite = np.isfinite(samples)
         full_scale = self._config.full_scale_v
-        held = samples if finite.all() else _held(samples, finite, self._last)
+        held = samples if finite.all() else held_through(samples, finite, self._last)
         # No amplifier sends more than its range; a corrupt number must not ring in the filters for seconds.
         clean = np.clip(held, -full_scale, full_scale)
         self._last = clean[-1]
-        self._quality.add(samples, clean)
         carrier, self._band_state = sosfilt(self._band, clean, axis=0, zi=self._band_state)
-        white = carrier
-        if len(self._whitening):
-            white, self._whitening_state = sosfilt(self._whitening, carrier, axis=0, zi=self._whitening_state)
-        envelope, self._smooth_state = sosfilt(self._smooth, np.abs(white), axis=0, zi=self._smooth_state)
-        fraction = np.maximum(envelope, 0.0) / self._maxima
-        self._quality.add_envelope(fraction)
-        return carrier, fraction
+        envelope, self._smooth_state = sosfilt(self._smooth, np.abs(carrier), axis=0, zi=self._smooth_state)
+        envelope = np.maximum(envelope, 0.0)
+        self._quality.add(samples, clean, carrier, envelope)
+        return carrier, envelope / self._maxima
 
     def _add_notch(self, mains_hz: float) -> None:
         notch = notch_sos(self.sampling_rate_hz, mains_hz, self._config)
         self.mains_hz = mains_hz
+        self._quality.notched()
         self._band = np.vstack([self._band, notch])
         empty = np.zeros((len(notch), *self._band_state.shape[1:]))
         self._band_state = np.concatenate([self._band_state, empty])
 
 
-def _held(samples: NDArray[np.float64], finite: NDArray[np.bool_], last: NDArray[np.float64]) -> NDArray[np.float64]:
+def held_through(
+    samples: NDArray[np.float64], finite: NDArray[np.bool_], last: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """The samples with every number that is none replaced by the one before it: no step rings in the filters."""
     rows = np.where(finite, np.arange(1, len(samples) + 1)[:, None], 0)
     newest = np.maximum.accumulate(rows, axis=0)

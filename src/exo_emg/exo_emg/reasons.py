@@ -12,7 +12,8 @@ WORDS = {
     "artefact": ("the electrode or its cable moved, far more than the muscle gave", "tape electrode and cable"),
     "noisy": ("activity cannot be told from the noise", "clean the skin and place the electrode on the muscle's belly"),
     "crosstalk": ("more than half of its signal is a stronger channel's", "place the electrodes further apart"),
-    "settling": ("the recording is too short to judge it", "record longer"),
+    "short": ("the recording is too short to judge it", "record at least one second"),
+    "settling": ("samples were lost just before", "wait a second"),
 }
 
 

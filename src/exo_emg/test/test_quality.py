@@ -99,7 +99,8 @@ def test_a_fault_for_a_while_marks_that_while_only() -> None:
     samples[4000:5000, 0] = np.nan
     result = offline(samples)
     assert result.channels[0].reason == "" and result.channels[0].bad_share == pytest.approx(1.0 / SECONDS)
-    assert not result.valid[400:500, 0].any() and result.valid[:400, 0].all() and result.valid[500:, 0].all()
+    assert not result.valid[367:533, 0].any(), "the second and the reach of the filters"
+    assert result.valid[:366, 0].all() and result.valid[534:, 0].all()
 
 
 def test_an_unplugged_channel_comes_back_by_itself() -> None:
@@ -131,7 +132,7 @@ def test_mains_are_found_and_taken_out_live_and_offline(mains: float) -> None:
     live = stream.process(clean + hum)
     assert stream.mains_hz == mains and stream.valid.all()
     undisturbed = EnvelopeStream(RATE, MAXIMA, ChainConfig(mains=f"{mains:.0f}")).process(clean)
-    assert np.sqrt(np.mean((live - undisturbed)[8000:] ** 2)) < 0.003
+    assert np.sqrt(np.mean((live - undisturbed)[8000:] ** 2)) < 0.0045
     with_hum = EnvelopeStream(RATE, MAXIMA, ChainConfig(mains="off")).process(clean + hum)
     assert np.sqrt(np.mean((with_hum - undisturbed)[8000:] ** 2)) > 0.01, "the test's hum is too small to tell"
 
@@ -139,3 +140,43 @@ def test_mains_are_found_and_taken_out_live_and_offline(mains: float) -> None:
 def test_no_mains_are_found_where_there_are_none() -> None:
     for seed in range(5):
         assert offline(walking(seed)).mains_hz == 0.0
+
+
+@pytest.mark.parametrize("rate", [250.0, 300.0, 500.0])
+def test_slow_amplifiers_show_sound_channels_and_loose_ones(rate: float) -> None:
+    synthesis = SynthesisConfig(sampling_rate_hz=rate)
+    time = np.arange(round(SECONDS * rate))[:, None] / rate
+    drive = 0.02 + 0.6 * np.maximum(0.0, np.sin(2 * np.pi * (time / 1.1 + np.arange(3) / 3))) ** 2
+    samples = EmgSynthesizer(3, 1, synthesis).frame(drive)
+    result = process_recording([samples], rate, ChainConfig())
+    assert [channel.reason for channel in result.channels] == [""] * 3
+    assert (result.codes == 0).mean() > 0.95
+    stream = EnvelopeStream(rate, MAXIMA, ChainConfig())
+    stream.process(samples)
+    assert stream.reasons() == [""] * 3
+    samples[:, 1] = 0.05 * samples[:, 1] + 8e-4 * np.sin(2 * np.pi * 2.3 * time[:, 0])
+    samples[:, 1] += 4e-4 * np.sin(2 * np.pi * 50.0 * time[:, 0])
+    assert process_recording([samples], rate, ChainConfig()).channels[1].reason == "loose"
+
+
+def test_hum_that_a_notch_removes_condemns_no_channel() -> None:
+    samples = walking()
+    hum = 5e-4 * np.sin(2 * np.pi * 50.0 * np.arange(len(samples)) / RATE)
+    samples[:, 1] += hum
+    assert [channel.reason for channel in offline(samples).channels] == [""] * 3
+    stream = EnvelopeStream(RATE, MAXIMA, ChainConfig(mains="50"))
+    stream.process(samples)
+    assert stream.reasons() == [""] * 3
+    without = process_recording([samples], RATE, ChainConfig(mains="off"))
+    assert without.channels[1].reason == "mains", "the test's hum is too small to tell"
+
+
+def test_live_a_channel_that_never_moves_is_told() -> None:
+    phase = np.arange(round(40 * RATE))[:, None] / RATE / 1.1 + np.arange(2) / 2.0
+    samples = EmgSynthesizer(2, 0).frame(0.02 + 0.6 * np.maximum(0.0, np.sin(2 * np.pi * phase)) ** 2)
+    samples[:, 1] = 3e-6 * np.random.default_rng(0).standard_normal(len(samples))
+    stream = EnvelopeStream(RATE, MAXIMA[:2], ChainConfig())
+    stream.process(samples[:20000])
+    assert not stream.quality.quiet().any(), "twenty seconds may be a rest"
+    stream.process(samples[20000:])
+    assert stream.quality.quiet().tolist() == [False, True] and stream.valid.all()
