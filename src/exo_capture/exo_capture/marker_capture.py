@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from exo_capture.filtering import fill_gaps, smooth_markers
+from exo_capture.filtering import fill_gaps, smooth_markers, stretches
 from exo_capture.gait_events import (
     STANCE_SHARE,
     STRIDE_S,
@@ -157,6 +157,25 @@ def event_differences(said: tuple[FootEvent, ...], events: GaitEvents) -> dict[s
     return result
 
 
+def lost_markers(markers: Markers, marker_set: MarkerSet) -> list[str]:
+    """Sentences about markers that disappear for longer than is filled, and come back; one per marker."""
+    sentences = []
+    for i, name in enumerate(markers.names):
+        seen = np.isfinite(markers.position[:, i]).all(axis=1)
+        if name not in marker_set.markers or not seen.any():
+            continue
+        first, last = np.flatnonzero(seen)[[0, -1]]
+        gaps = stretches(~seen[first : last + 1])
+        if gaps:
+            longest = max(gaps, key=len) + first
+            others = f" (longest of {len(gaps)} gaps)" if len(gaps) > 1 else ""
+            sentences.append(
+                f"marker {name} is missing from {markers.time[longest[0]]:.2f} to {markers.time[longest[-1]]:.2f} s"
+                f"{others}, too long to be filled; the other markers must tell what it would"
+            )
+    return sentences
+
+
 def _filled(recording: Recording) -> Recording:
     markers = recording.markers
     flat = markers.position.reshape(len(markers.time), -1)
@@ -181,6 +200,7 @@ def _judge(
         if differences:
             figures[f"{kind}_minus_file_ms"] = 1e3 * float(np.mean(differences))
     warnings, verdict = [note for note in notes if note.endswith("mended")], GOOD
+    warnings += lost_markers(recording.markers, marker_set)
     for key, (good, usable), cure in (
         ("markers_missing_pct", MISSING_PCT, "fill the gaps in the lab's software or add cameras"),
         ("bone_length_cv_pct", BONE_CV_PCT, "fix the markers at knees and ankles better, or check their labels"),

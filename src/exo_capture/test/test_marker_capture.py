@@ -34,6 +34,19 @@ def test_a_trc_enters_like_a_c3d_and_short_gaps_are_filled(tmp_path):
     np.testing.assert_allclose(found.markers.position[:, : len(truth.names)], truth.position, atol=2e-3)
 
 
+def test_a_marker_lost_for_long_is_named_and_one_that_comes_late_is_not(tmp_path):
+    truth = walk()
+    position = truth.position.copy()
+    position[100:150, truth.names.index("R_FTC")] = np.nan
+    position[180:220, truth.names.index("R_FTC")] = np.nan
+    position[:60, truth.names.index("L_FTC")] = np.nan
+    write_trc(tmp_path / "walk.trc", dataclasses.replace(truth, position=position))
+    told = [warning for warning in capture_markers(tmp_path / "walk.trc").quality.warnings if "missing from" in warning]
+    at = [truth.time[i] for i in (100, 149)]
+    assert len(told) == 1
+    assert told[0].startswith(f"marker R_FTC is missing from {at[0]:.2f} to {at[1]:.2f} s (longest of 2 gaps)")
+
+
 def test_the_files_own_events_are_used_where_they_are_complete(tmp_path):
     seconds = [0.32, 0.9, 1.42, 0.87, 1.5, 1.97]
     events = {
