@@ -2,7 +2,7 @@
 
 walking_3d: kinematics and dynamics beside OpenSim's tools on the same input in the same run. gait_speeds: twelve
 wearers at two speeds from C3D through the unattended batch, judged against force plates, the pelvis' own landmarks
-and normative data (of children). Two videos through the same code.
+and normative data (of children). Seven kinds of bad input. Two videos through the same code.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import inverse_bad_input
 import inverse_batch
 import inverse_dynamics
 import inverse_kinematics
@@ -21,6 +22,7 @@ import inverse_video
 from results import report
 
 from exo_common.errors import ExoError
+from exo_twin.opensim_runtime import logging_to
 
 
 def main() -> int:
@@ -40,9 +42,11 @@ def main() -> int:
     generic = options.generic or options.data / "models" / "LaiUhlrich2022.osim"
     started = time.monotonic()
     try:
-        kinematics = inverse_kinematics.measure(options.data)
-        dynamics = inverse_dynamics.measure(options.data)
-        ten_seconds = inverse_batch.ten_seconds_s(options.data, generic)
+        with logging_to(Path(os.environ["EXO_HOME"]) / "bench_inverse.log"):
+            kinematics = inverse_kinematics.measure(options.data)
+            dynamics = inverse_dynamics.measure(options.data)
+            ten_seconds = inverse_batch.ten_seconds_s(options.data, generic)
+            refused = inverse_bad_input.measure(options.data, generic)
         with tempfile.TemporaryDirectory(prefix="exo_bench_") as scratch:
             batch, peers = inverse_batch.measure(options.data, generic, options.out or Path(scratch) / "batch")
         video = {} if options.no_video else inverse_video.measure()
@@ -55,7 +59,7 @@ def main() -> int:
     }
     # OpenSim's scaling and marker placement are not in it, nor could its tools refine.
     tool_ms["opensim_ik_id_10s_s"] = 1e-3 * inverse_batch.LONG_FRAMES * sum(tool_ms.values())
-    figures = {**kinematics, **dynamics, "scale_ik_id_10s_s": ten_seconds, **batch, **video}
+    figures = {**kinematics, **dynamics, "scale_ik_id_10s_s": ten_seconds, **batch, **refused, **video}
     data = (
         f"walking_3d (one wearer, {inverse_kinematics.WINDOW_S[0]}-{inverse_kinematics.WINDOW_S[1]} s); gait_speeds "
         f"({batch['batch_wearers']:.0f} wearers, {batch['batch_walks']:.0f} walks); norms of children; two videos"

@@ -2,7 +2,8 @@
 
 The batch writes its results as any user gets them; they are read back here and judged:
 - markers: RMS distance of the 26 lower-limb and pelvis markers, and before refinement.
-- pelvis: its orientation against that of ASIS and PSIS alone (best rotation of the marker map's landmarks onto them).
+- pelvis: its orientation against that of ASIS and PSIS alone: the best rotation onto the measured ones of the wearer's
+  landmarks as the model carries them, and of the marker map's, which knows nothing of the wearer.
 - moments: samples within the band of normative data matched by speed, and within twice its half-width. The norms are
   of children; adults' moments per mass are larger, so that even a perfect analysis leaves samples outside.
 - ground reaction: predicted beside measured, low-passed alike, while both feet are on plates.
@@ -70,6 +71,7 @@ class WalkFigures:
     marker_rms_mm: float
     marker_rms_before_mm: float
     pelvis_deg: FloatArray
+    pelvis_by_map_deg: FloatArray
     inside: FloatArray
     strictly_inside: FloatArray
     correlation: dict[str, list[float]]
@@ -194,7 +196,8 @@ def _judge_walk(
         folder.name,
         quality["inverse_kinematics"]["marker_rms_lower_body_mm"],
         _before_refinement(capture, generic, mass, height, scratch),
-        pelvis_apart_deg(coordinates, capture, tree),
+        pelvis_apart_deg(coordinates, capture, tree, by_map=False),
+        pelvis_apart_deg(coordinates, capture, tree, by_map=True),
         np.concatenate(inside),
         np.concatenate(strictly),
         correlation,
@@ -213,13 +216,18 @@ def _judge_walk(
     )
 
 
-def pelvis_apart_deg(coordinates: Storage, capture: MarkerCapture, tree: KinematicTree) -> FloatArray:
-    """Angle (n,) between the model's pelvis and the one that ASIS and PSIS alone tell, degrees."""
+def pelvis_apart_deg(coordinates: Storage, capture: MarkerCapture, tree: KinematicTree, by_map: bool) -> FloatArray:
+    """Angle (n,) between the model's pelvis and the one that ASIS and PSIS alone tell, degrees.
+
+    `by_map`: by the marker map's landmarks, else by the wearer's as the model carries them.
+    """
     marker_set = capture.marker_set
     landmarks = list(marker_set.pelvis.values())
     at, q = even_motion(coordinates, tree)
-    places = np.array([marker_set.markers[name].location for name in landmarks], dtype=float)
-    places -= places.mean(axis=0)
+    carried = tree.marker_place[[tree.markers.index(name) for name in landmarks]]
+    mapped = np.array([marker_set.markers[name].location for name in landmarks], dtype=float)
+    places = mapped if by_map else carried
+    places = places - places.mean(axis=0)
     own = tree.select([name for name in tree.markers if name in landmarks])
     turn = pose(own, q, np.ones(len(own.bodies)), np.zeros((len(own.markers), 3))).rotation[:, 0]
     rows = np.round((at - capture.markers.time[0]) * capture.markers.rate_hz).astype(int)
@@ -336,7 +344,9 @@ def _pooled(walks: list[WalkFigures]) -> dict[str, float]:
         "batch_marker_rms_worst_mm": max(walk.marker_rms_mm for walk in walks),
         "batch_pelvis_vs_asis_psis_deg": float(np.median([_rms(walk.pelvis_deg) for walk in walks])),
         "batch_pelvis_vs_asis_psis_worst_deg": max(_rms(walk.pelvis_deg) for walk in walks),
+        "batch_pelvis_vs_map_deg": float(np.median([_rms(walk.pelvis_by_map_deg) for walk in walks])),
         "batch_in_band_pct": _share(walk.inside for walk in walks),
+        "batch_in_band_comfortable_pct": _share(walk.inside for walk in own_speed),
         "batch_in_strict_band_pct": _share(walk.strictly_inside for walk in walks),
         **{f"batch_norm_r_{joint.split('_')[0]}": float(np.median(values)) for joint, values in joints.items()},
         "batch_norm_r_least": min(min(values) for values in joints.values()),
