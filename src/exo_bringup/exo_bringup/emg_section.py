@@ -1,7 +1,7 @@
 """The EMG of a session beside its walk: envelopes on the walk's clock, over its strides, with a verdict per channel.
 
 Writes `emg/` into the session: `emg.sto` (OpenSim; envelopes as fractions of the calibrated
-maximum on the clock of the walk, good channels only), `emg_quality.yaml` (clock, normalisation, and every channel with
+maximum on the clock of the walk, good channels only, nan in their bad seconds), `emg_quality.yaml` (clock, normalisation, and every channel with
 its verdict, reason and cure), `report.html` (the same as a picture).
 """
 
@@ -74,7 +74,8 @@ class EmgWalk:
 
     Attributes
     ----------
-    time, envelope : (n,) s on the walk's clock, (n, channels) fraction of the maximum.
+    time, envelope : (n,) s on the walk's clock, (n, channels) fraction of the maximum, NaN where a good channel was
+        bad for a while.
     channels : in the order of the columns.
     toe_off_pct : side -> where its stance ends, % of the gait cycle.
     normalisation : half a sentence on the maxima.
@@ -119,9 +120,12 @@ def analyse_emg(session: Session, capture: SessionCapture) -> EmgWalk:
     done = process_recording([emg.recording.samples[of_walk]], rate, ChainConfig())
     own_time = emg.recording.time_s[of_walk[0]] + np.arange(len(done.envelope)) / done.rate_hz
     time = emg.clock.to_reference(own_time)
-    maxima, methods, warnings = _maxima(session, muscles, rate, time, done.envelope, strides)
+    # Of a channel that is bad as a whole nothing is used; it is drawn, so that one can see why.
+    bad = np.array([bool(report.reason) for report in done.channels])
+    envelope_v = np.where(bad, done.envelope, done.known())
+    maxima, methods, warnings = _maxima(session, muscles, rate, time, envelope_v, strides)
     # A channel without any signal has no peak either; its zeros stay zeros.
-    envelope = done.envelope / np.where(maxima > 0.0, maxima, 1.0)
+    envelope = envelope_v / np.where(maxima > 0.0, maxima, 1.0)
     profiles = gait_profiles(envelope, time, muscles, strides)
     channels = tuple(
         Channel(name, profiles.get(name), report.reason, _figures(report), float(maximum), method)

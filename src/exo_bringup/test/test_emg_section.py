@@ -53,7 +53,7 @@ def walk(tmp_path: Path) -> tuple[Session, SessionCapture]:
     return load(tmp_path), capture
 
 
-def write_emg(folder: Path, capture: SessionCapture, spoil: str = "") -> None:
+def write_emg(folder: Path, capture: SessionCapture, spoil: str = "", burst_s: float = 0.0) -> None:
     time = np.arange(round(RATE * (TIME[-1] - OFFSET + 1.0))) / RATE
     drive = np.full((len(time), len(MUSCLES)), 0.005)
     for column, name in enumerate(MUSCLES):
@@ -62,6 +62,10 @@ def write_emg(folder: Path, capture: SessionCapture, spoil: str = "") -> None:
                 centre = stride.start + BURST[name] * stride.duration - OFFSET
                 drive[:, column] += LEVEL * np.exp(-(((time - centre) / 0.1) ** 2))
     samples: NDArray[np.float64] = EmgSynthesizer(len(MUSCLES), 0).frame(drive)
+    if burst_s:
+        # A cable is hit for a tenth of a second, seen by all.
+        hit = (time >= burst_s - OFFSET) & (time < burst_s - OFFSET + 0.1)
+        samples[hit] = 6e-3 * np.sign(np.sin(2.0 * np.pi * 90.0 * time[hit]))[:, None]
     if spoil:
         samples[:, MUSCLES.index(spoil)] = 0.0
     table = np.column_stack([time, samples])
@@ -105,6 +109,23 @@ def test_a_bad_channel_is_left_out_of_the_table_and_named_everywhere(walk: tuple
     assert not re.search(r"(src|href)=\"(?!data:|#)", page), "the page fetches something"
     assert any("there is no calibration of this wearer's EMG" in text for text in found.warnings)
     assert set(read_manifest(folder, "emg", "w01")["inputs"]) == {"session.yaml", "emg.csv"}
+
+
+def test_a_bad_second_is_a_gap_and_no_maximum(walk: tuple[Session, SessionCapture]) -> None:
+    session, capture = walk
+    clean = analyse_emg(session, capture)
+    stride = capture.strides[0]
+    write_emg(session.folder, capture, burst_s=stride.start + 0.5 * stride.duration)
+    found = analyse_emg(session, capture)
+    assert not found.bad
+    for before, after in zip(clean.channels, found.channels, strict=True):
+        assert after.maximum_v == pytest.approx(before.maximum_v, rel=0.25)
+        assert before.profile is not None and after.profile is not None
+        assert after.profile.strides < before.profile.strides or after.name[-1] != stride.side
+        assert after.profile.mean.max() < 1.2
+    table = read_storage(save_emg(found, session, "") / "emg.sto")
+    gone = np.isnan(table.values)
+    assert 0.1 < gone.mean() < 0.5 and np.nanmax(table.values) < 2.0
 
 
 @pytest.mark.parametrize(

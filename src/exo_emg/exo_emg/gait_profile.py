@@ -75,14 +75,15 @@ def stride_peaks(
 ) -> FloatArray:
     """(channels,) robust peak over the strides of each channel's leg; parameters as of :func:`gait_profiles`.
 
-    A channel without strides has the same percentile of its whole recording.
+    Strides that are known throughout count; where there is none, what is known of the others; a channel without
+    strides has the same percentile of its whole recording, NaN where nothing is known.
     """
     peaks = []
     for column, name in enumerate(muscles):
-        inside = [
-            float(np.nanmax(envelope[(time >= start) & (time <= end), column]))
-            for start, end in strides.get(side_of(name)[1] or "", ())
-            if np.any((time >= start) & (time <= end))
-        ]
-        peaks.append(np.percentile(inside or envelope[:, column], PEAK_PERCENTILE))
+        own = envelope[:, column]
+        inside = [own[(time >= start) & (time <= end)] for start, end in strides.get(side_of(name)[1] or "", ())]
+        inside = [stride for stride in inside if np.isfinite(stride).any()]
+        whole = [stride for stride in inside if np.isfinite(stride).all()]
+        found = [np.nanmax(stride) for stride in whole or inside] or own[np.isfinite(own)]
+        peaks.append(np.percentile(found, PEAK_PERCENTILE) if len(found) else np.nan)
     return np.array(peaks)

@@ -81,6 +81,23 @@ def test_every_way_finds_the_offset_within_its_own_uncertainty(folder: Path, syn
     assert np.abs(emg.recording.samples).max() < 5e-3, "mV were taken for V"
 
 
+@pytest.mark.parametrize("edge", ["rising", "falling"])
+def test_the_session_says_which_edge_of_long_pulses_the_other_side_saw(folder: Path, edge: str) -> None:
+    table = np.loadtxt(folder / "emg.csv", delimiter=",", skiprows=1)
+    table[:, 4] = 0.0
+    for pulse in PULSES - OFFSET:
+        start, end = (0.0, 0.5) if edge == "rising" else (-0.5, 0.0)
+        table[(table[:, 0] >= pulse + start - 1e-6) & (table[:, 0] < pulse + end - 1e-6), 4] = 5000.0
+    header = "time,R_soleus,R_TA,CH3,SYNC"
+    np.savetxt(folder / "emg.csv", table, delimiter=",", header=header, comments="", fmt="%.7g")
+    session(folder, "method: trigger, channel: SYNC, reference: pulses.csv")
+    with pytest.raises(ExoError, match="which edge"):
+        load_session_emg(load(folder))
+    session(folder, f"method: trigger, channel: SYNC, reference: pulses.csv, edge: {edge}")
+    emg = load_session_emg(load(folder))
+    assert abs(emg.time_s[0] - OFFSET) <= emg.clock.uncertainty_s + 1e-6
+
+
 @pytest.mark.parametrize(
     ("sync", "cause"),
     [
@@ -161,3 +178,9 @@ def test_profiles_and_peaks_belong_to_the_strides_of_the_own_leg() -> None:
     peaks = stride_peaks(envelope, time, names, strides)
     assert peaks[0] == pytest.approx(1.0, rel=1e-2), "what lies outside of the strides counts"
     assert gait_profiles(envelope, time, names, {"r": strides["r"]}).keys() == {"soleus_r"}
+    # What is known of half a stride is not its peak, unless there is nothing better.
+    envelope[:150, 0] = np.nan
+    envelope[:, 2] = np.nan
+    peaks = stride_peaks(envelope, time, names, strides)
+    assert peaks[0] == pytest.approx(0.8, rel=1e-2) and np.isnan(peaks[2])
+    assert stride_peaks(envelope, time, names, {"r": [(1.0, 2.0)]})[0] < 0.7
