@@ -70,6 +70,20 @@ COLLECTIVE = {
 }
 # Written for more than one muscle; guessing would put a signal on the wrong one.
 AMBIGUOUS = {"gm": ("gluteus_maximus", "gluteus_medius", "gastrocnemius_medialis")}
+# A last l may be the left leg or a part of the name (long head, lateral, longissimus); where the side is named besides,
+# it is the latter.
+LETTER_L = {
+    "bfl": "biceps_femoris",
+    "bicfeml": "biceps_femoris",
+    "vml": "vastus_medialis",
+    "esl": "erector_spinae",
+    "gasl": "gastrocnemius_lateralis",
+    "gastl": "gastrocnemius_lateralis",
+    "gastrocl": "gastrocnemius_lateralis",
+    "vasl": "vastus_lateralis",
+    "haml": "biceps_femoris",
+    "hamsl": "biceps_femoris",
+}
 SIDES = {word: side for side, words in (("l", "l lt left"), ("r", "r rt right")) for word in words.split()}
 # Words around a name that say nothing about the muscle.
 DECORATION = {"emg", "semg", "emgs", "raw", "channel", "chan", "ch", "signal", "analog", "voltage", "sensor", "avanti"}
@@ -93,7 +107,8 @@ def channel_name(label: str, side: str | None = None) -> str:
     Parameters
     ----------
     label : such as "R_tibialis_anterior", "Right TA", "TibAnt_R", "EMG 3: L.Sol" or "TA_r".
-    side : "l" or "r", for labels that name no side.
+    side : "l" or "r", for labels that name no side; a word such as "left" overrules it, a letter that is glued to
+        the muscle and means the other leg is refused.
 
     Returns
     -------
@@ -112,6 +127,11 @@ def channel_name(label: str, side: str | None = None) -> str:
         raise ExoError(f"EMG channel '{label}' names both sides; rename it, for example to tibialis_anterior_r")
     rest = "".join(word for word in words if word not in SIDES)
     muscle, found = _muscle(label, rest, side_named=bool(named))
+    if found and side and found != side:
+        raise ExoError(
+            f"EMG channel '{label}' reads as {muscle}_{found}, but the channels are said to be of side {side}; "
+            f"rename it to {muscle}_l or {muscle}_r"
+        )
     chosen = named[0] if named else found or side
     if chosen is None:
         raise ExoError(
@@ -122,11 +142,13 @@ def channel_name(label: str, side: str | None = None) -> str:
 
 def known(label: str) -> bool:
     """Whether a label names one muscle, with or without a side."""
-    try:
-        channel_name(label, side="r")
-    except ExoError:
-        return False
-    return True
+    for side in ("l", "r"):
+        try:
+            channel_name(label, side)
+        except ExoError:
+            continue
+        return True
+    return False
 
 
 def group_of(name: str) -> str | None:
@@ -167,6 +189,13 @@ def _muscle(label: str, squashed: str, side_named: bool) -> tuple[str, str | Non
     for name, side in readings:
         if side == "":
             continue
+        if name in LETTER_L:
+            if side_named or side:
+                return LETTER_L[name], side
+            raise ExoError(
+                f"EMG channel '{label}' may be of the left leg, or {LETTER_L[name]} of either (its long or lateral "
+                "part); rename it to the one that it is, such as biceps_femoris_r"
+            )
         if name in AMBIGUOUS:
             raise ExoError(
                 f"EMG channel '{label}' may be {' or '.join(AMBIGUOUS[name])}; rename it to the one that it is"

@@ -25,6 +25,12 @@ from exo_emg.muscles import GROUP_CHANNELS, channel_name, group_of, known, side_
         ("medial_hamstrings_r", "semitendinosus_r", "HAM_r"),
         ("R hamstrings", "HAM_r", "HAM_r"),
         ("BFSH_l", "BFSH_l", "BFSH_l"),
+        ("R_BFL", "biceps_femoris_r", "HAM_r"),
+        ("RBFL", "biceps_femoris_r", "HAM_r"),
+        ("VML left", "vastus_medialis_l", "VAS_l"),
+        ("GASL_r", "gastrocnemius_lateralis_r", "GAS_r"),
+        ("Ham L", "HAM_l", "HAM_l"),
+        ("TAL", "tibialis_anterior_l", "TA_l"),
     ],
 )
 def test_labels_become_muscles_with_sides_and_groups(label: str, name: str, group: str | None) -> None:
@@ -53,6 +59,20 @@ def test_a_name_stays_what_it_is_and_a_side_may_come_from_outside() -> None:
 def test_what_is_not_clear_is_refused(label: str, words: str) -> None:
     with pytest.raises(ExoError, match=words):
         channel_name(label)
+
+
+@pytest.mark.parametrize("label", ["BFL", "VML", "ESL", "GASL", "EMG 4 bfl"])
+@pytest.mark.parametrize("side", [None, "l", "r"])
+def test_a_last_l_that_may_be_long_lateral_or_left_is_refused(label: str, side: str | None) -> None:
+    with pytest.raises(ExoError, match=r"may be of the left leg, or \w+ of either"):
+        channel_name(label, side)
+
+
+@pytest.mark.parametrize(("label", "side"), [("TAL", "r"), ("RTA", "l"), ("LVL", "r")])
+def test_a_letter_of_the_other_leg_than_the_files_is_refused(label: str, side: str) -> None:
+    with pytest.raises(ExoError, match=f"said to be of side {side}"):
+        channel_name(label, side)
+    assert channel_name(label, {"l": "r", "r": "l"}[side]) == channel_name(label) and known(label)
 
 
 def test_an_unknown_muscle_has_no_group() -> None:
