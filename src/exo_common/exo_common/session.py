@@ -29,6 +29,7 @@ own file, which has one clock:
       sync: {method: offset, offset: 0.12, uncertainty: 0.004}      # s to add to the EMG's times, and how sure that is
       sync: {method: trigger, channel: SYNC, reference: pulses.csv} # pulses on a channel; their times (s) on the other
                                                                     # clock, or a C3D file with reference_channel: SYNC
+                                                                    # edge: rising | falling where pulses are long
       sync: {method: lsl, reference: corrections.csv}               # time, offset, uncertainty (s) as LSL measured them
       sync: {method: taps, start: 1, end: 6}                        # heel taps that the recording and the EMG saw
 
@@ -68,6 +69,7 @@ USES = {
     "pose_model": (Source.SIDE_VIEW, Source.CAMERAS),
 }
 KEYS = ("wearer", "cameras", "calibration", "markers", "keypoints", "emg", *USES)
+EDGES = ("", "rising", "falling")
 EMG_UNITS = ("V", "mV", "uV")
 SAME_CLOCK, OFFSET, TRIGGER, LSL, TAPS = "same_clock", "offset", "trigger", "lsl", "taps"
 # What each way of relating two clocks needs to be told, beside its name.
@@ -138,6 +140,8 @@ class EmgSync(Parameters):
     channel: str = parameter("", "", "label of the EMG file's channel with the trigger's pulses")
     reference: str = parameter("", "", "file with the recording's side of the matter, relative to the session folder")
     reference_channel: str = parameter("", "", "label of the pulses' channel, where the reference is a C3D file")
+    edge: str = parameter("", "", "edge that the other side saw; empty: away from rest", choices=EDGES)
+    reference_edge: str = parameter("", "", "the same of the reference's channel", choices=EDGES)
     within: float = parameter(0.0, "s", "the clocks differ by no more than this; 0: nothing is known", minimum=0.0)
     start: float = parameter(0.0, "s", "start of the heel taps on the recording's clock", minimum=0.0)
     end: float = parameter(1e9, "s", "end of the heel taps on the recording's clock", minimum=0.0)

@@ -107,10 +107,8 @@ def _relation(
     if sync.method == LSL:
         return from_lsl(_rows(session.path(sync.reference), 3))
     if sync.method == TRIGGER and trigger is not None:
-        own, other = (
-            pulse_times(trigger, rate, start),
-            _reference_pulses(session.path(sync.reference), sync.reference_channel),
-        )
+        own = pulse_times(trigger, rate, start, sync.edge)
+        other = _reference_pulses(session.path(sync.reference), sync)
         return align("trigger pulses", own, other, PULSE_TOLERANCE_S, PULSE_SYSTEMATIC_S, within)
     if sync.method == TAPS and heels is not None:
         sides = [side_of(name)[1] or "" for name in recording.layout.muscles]
@@ -124,14 +122,14 @@ def _relation(
     )
 
 
-def _reference_pulses(path: Path, channel: str) -> FloatArray:
+def _reference_pulses(path: Path, sync: EmgSync) -> FloatArray:
     """Times of the pulses on the recording's clock, s: a column of numbers, or a channel of a C3D file."""
     if path.suffix.lower() != ".c3d":
         return np.sort(_rows(path, 1)[:, 0])
-    found = read_emg(path)
+    found, channel = read_emg(path), sync.reference_channel
     if channel not in found.names:
         raise ExoError(f"{path} has no channel '{channel}' in volts; set emg.sync.reference_channel to the trigger's")
-    return pulse_times(found.values[:, found.names.index(channel)], found.rate_hz)
+    return pulse_times(found.values[:, found.names.index(channel)], found.rate_hz, edge=sync.reference_edge)
 
 
 def _rows(path: Path, columns: int) -> FloatArray:

@@ -20,6 +20,10 @@ FloatArray = NDArray[np.float64]
 
 # A pulse ends when the signal has fallen to this share of its height, so that noise on an edge is no second pulse.
 PULSE_END_SHARE = 0.25
+# A trigger is away from its rest for no longer than this share of the time; of one that is, nobody knows which of its
+# two edges the other recording wrote down.
+PULSE_MAX_SHARE = 0.2
+RISING, FALLING = "rising", "falling"
 # A trigger stands out from its own noise by so many standard deviations; anything less is no trigger.
 PULSE_MIN_SD = 8.0
 # Nobody drops a heel faster than this.
@@ -38,24 +42,36 @@ IMPACT_MIN_M_S2 = 8.0
 ACCELERATION_FRAMES = 5
 
 
-def pulse_times(values: FloatArray, rate_hz: float, start_s: float = 0.0) -> FloatArray:
-    """Rising edges of a trigger (falling ones, if it rests high), at half its height, s.
+def pulse_times(values: FloatArray, rate_hz: float, start_s: float = 0.0, edge: str = "") -> FloatArray:
+    """Edges with which the pulses of a trigger begin, at half their height, s.
 
     Parameters
     ----------
     values : (n,) in any unit.
     start_s : time of the first sample.
+    edge : "rising" or "falling"; "": away from the level at which the trigger rests.
 
     Raises
     ------
-    ExoError : if the channel shows no pulses.
+    ExoError : if the channel shows no pulses, or no `edge` is given and it rests at neither level.
     """
     clean = np.where(np.isfinite(values), values, np.nanmedian(values) if np.isfinite(values).any() else 0.0)
-    away = clean - np.median(clean)
-    away = away if away.max(initial=0.0) >= -away.min(initial=0.0) else -away
-    height, noise = float(away.max(initial=0.0)), _deviation(away)
-    if height <= max(PULSE_MIN_SD * noise, 0.0) or height == 0.0:
+    if not len(clean):
+        raise ExoError("the trigger channel holds no sample; record or export it again")
+    up = clean > 0.5 * (clean.min() + clean.max())
+    share_up = float(np.mean(up))
+    usual = clean[up == (share_up > 0.5)]
+    height = float(np.abs(clean - np.median(usual)).max())
+    if height <= PULSE_MIN_SD * _deviation(usual) or height == 0.0:
         raise ExoError("the trigger channel shows no pulses; check its cable, its label and that it was sent")
+    if not edge and min(share_up, 1.0 - share_up) > PULSE_MAX_SHARE:
+        raise ExoError(
+            f"the trigger is high for {100.0 * share_up:.0f} % of the time, so rest cannot be told from pulse; "
+            f"say which edge the other recording saw: emg.sync.edge: {RISING} or {FALLING}"
+        )
+    rising = edge == RISING if edge else share_up < 0.5
+    away = (clean - np.median(clean[up != rising])) * (1.0 if rising else -1.0)
+    height = float(away.max())
     high, low = away >= 0.5 * height, away <= PULSE_END_SHARE * height
     # State after each sample: 1 in a pulse, 0 at rest, carried over in between.
     state = np.where(high, 1, np.where(low, 0, -1))

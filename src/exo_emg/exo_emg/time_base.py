@@ -38,10 +38,16 @@ MAX_DRIFT = 300e-6
 RIVAL_SHARE = 0.7
 # Of the events that both sides should have seen, so many must be pairs.
 MIN_PAIRED_SHARE = 0.5
+# Where nobody knows how near the clocks are, an offset must explain so many pairs more than any other does: trains that
+# have nothing in common agree in two or three events by chance.
+LEAST_LEAD = 3
 # The search begins with so many events: few enough that drift does not matter, enough to be unmistakable.
 SEED_EVENTS = 40
 # Times nearer than this are equal: rounding.
 EXACT_S = 1e-9
+# Two quartz clocks leave a straight line by a few ms in an hour of warming up. An LSL exchange that is further off than
+# this and its own half round trip was made after somebody had set a clock.
+LSL_BEND_S = 0.003
 # Pairs below which none is called an outlier.
 OUTLIERS_FROM = 10
 SAME = "same clock"
@@ -127,12 +133,13 @@ def from_lsl(measurements: FloatArray) -> ClockRelation:
 
     Raises
     ------
-    ExoError : if there is none, or one is not a number.
+    ExoError : if there is none, one is not a number, or the sender's clock was set in between.
 
     Notes
     -----
     The exchange with the shortest round trip bounds the error that a slower way there than back makes; unlike noise,
-    it does not average out, so it is added to the line's own uncertainty.
+    it does not average out, so it is added to the line's own uncertainty. So is what any short exchange lies off the
+    line, which may be as much elsewhere.
     """
     rows = np.atleast_2d(measurements)
     if rows.size == 0 or rows.shape[1] != 3 or not np.isfinite(rows).all() or np.any(rows[:, 2] < 0.0):
@@ -142,7 +149,19 @@ def from_lsl(measurements: FloatArray) -> ClockRelation:
     shortest = float(rows[:, 2].min())
     # Exchanges of long round trips say little: those within twice the shortest carry the line.
     good = rows[rows[:, 2] <= 2.0 * shortest]
-    return _line("LSL clock", good[:, 0], good[:, 0] + good[:, 1], systematic_s=shortest)
+    times, reference = good[:, 0], good[:, 0] + good[:, 1]
+    relation = _line("LSL clock", times, reference, systematic_s=shortest)
+    off = np.abs(relation.to_reference(rows[:, 0]) - rows[:, 0] - rows[:, 1]) - rows[:, 2]
+    if off.max() > LSL_BEND_S:
+        order = np.argsort(rows[:, 0], kind="stable")
+        step = int(np.argmax(np.abs(np.diff(rows[order, 1]))))
+        before, after = rows[order[step]], rows[order[step + 1]]
+        raise ExoError(
+            f"the sender's clock was set at t = {after[0]:.6g} s: LSL's offset went from {before[1]:.6g} to "
+            f"{after[1]:.6g} s; use the part before or after it, or record again with clocks that nobody sets"
+        )
+    bend = float(np.abs(relation.to_reference(times) - reference).max())
+    return dataclasses.replace(relation, uncertainty_s=math.hypot(relation.uncertainty_s, bend))
 
 
 def align(
@@ -216,6 +235,13 @@ def match_events(
     if count < MIN_PAIRED_SHARE * expected:
         raise ExoError(
             f"only {count} of {expected} {method} agree at any offset; check that both recordings show the same ones"
+        )
+    # Any two events agree at some offset, so there always is a rival of one pair.
+    needed = max(rival, 1) + LEAST_LEAD
+    if math.isinf(within_s) and count < needed:
+        raise ExoError(
+            f"only {count} {method} agree at any offset, where {needed} are the least that is no chance; repeat them "
+            "where both see them, or say with 'within' how far apart the clocks can be"
         )
     return pairs
 

@@ -45,7 +45,7 @@ def test_pulses_are_found_to_a_fraction_of_a_sample_whatever_their_rest_and_thei
     truth = np.array([1.0003, 2.5001, 7.9])
     wave = sum(np.clip((time - t) * 750.0, 0, 1) - np.clip((time - t - 0.02) * 750.0, 0, 1) for t in truth)
     noisy = 5.0 * wave + 0.02 * np.random.default_rng(0).standard_normal(len(time))
-    for values in (noisy, 3.3 - noisy):
+    for values in (noisy, 3.3 - noisy, 80.0 + noisy):
         found = pulse_times(values, 1500.0, start_s=10.0)
         np.testing.assert_allclose(found, truth + 10.0 + 0.5 / 750.0, atol=2e-4)
 
@@ -54,6 +54,24 @@ def test_a_channel_without_pulses_is_refused() -> None:
     for values in (np.zeros(1000), np.random.default_rng(0).standard_normal(5000)):
         with pytest.raises(ExoError, match="shows no pulses"):
             pulse_times(values, 1000.0)
+
+
+def test_noise_on_a_slow_edge_is_no_second_pulse() -> None:
+    time = np.arange(10000) / 1000.0
+    ramps = sum(np.interp(time, [t, t + 0.1, t + 0.2, t + 0.3], [0.0, 5.0, 5.0, 0.0]) for t in (1.0, 3.3, 7.0))
+    noisy = ramps + 0.15 * np.random.default_rng(0).standard_normal(len(time))
+    np.testing.assert_allclose(pulse_times(noisy, 1000.0), [1.05, 3.35, 7.05], atol=0.01)
+
+
+@pytest.mark.parametrize("end", [32, 34])
+def test_a_gate_that_is_open_most_of_the_time_needs_its_edge(end: int) -> None:
+    """It rests low, although it is high for most of the recording; it may still be open at the end."""
+    gate = 0.01 * np.random.default_rng(0).standard_normal(34000)
+    gate[10000 : end * 1000] += 5.0
+    with pytest.raises(ExoError, match=r"high for \d+ % of the time.*emg\.sync\.edge: rising or falling"):
+        pulse_times(gate, RATE)
+    np.testing.assert_allclose(pulse_times(gate, RATE, edge="rising"), [10.0], atol=2e-3)
+    np.testing.assert_allclose(pulse_times(gate, RATE, edge="falling"), [32.0] if end == 32 else [], atol=2e-3)
 
 
 def test_taps_are_the_shock_that_the_leg_shares_not_the_burst_that_raised_the_heel() -> None:

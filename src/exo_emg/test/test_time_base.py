@@ -71,12 +71,15 @@ def test_noisier_and_fewer_taps_are_less_sure_and_refused() -> None:
     assert len(str(bad.value).splitlines()) == 1
 
 
-def test_one_pulse_is_enough_near_it_but_not_an_hour_later() -> None:
-    relation = align("trigger pulses", np.array([10.0]), np.array([13.5]), TOLERANCE, 1e-3)
+def test_one_pulse_is_enough_near_it_where_the_clocks_are_known_to_be_near_but_not_an_hour_later() -> None:
+    one = np.array([10.0]), np.array([13.5])
+    relation = align("trigger pulses", *one, TOLERANCE, 1e-3, within_s=5.0)
     assert relation.offset_s == pytest.approx(3.5) and relation.pairs == 1
     relation.require(0.0, 60.0)
     with pytest.raises(ExoError, match="merged up to"):
         relation.require(0.0, 3600.0)
+    with pytest.raises(ExoError, match=r"only 1 trigger pulses agree at any offset.*'within'"):
+        align("trigger pulses", *one, TOLERANCE, 1e-3)
 
 
 def test_equal_intervals_are_refused_unless_the_clocks_are_known_to_be_near() -> None:
@@ -94,6 +97,30 @@ def test_trains_that_have_nothing_in_common_are_refused(seed: int) -> None:
         match_events("trigger pulses", train(rng, 15), train(rng, 15), TOLERANCE)
 
 
+def test_a_few_chance_agreements_never_merge_two_recordings() -> None:
+    """One to twelve pulses a side, none in common: two or three of them agree at some offset."""
+    rng, merged = np.random.default_rng(1), 0
+    for count in (1, 2, 3, 4, 5, 8, 12):
+        for _ in range(60):
+            own, other = (np.cumsum(rng.uniform(0.5, 2.5, count)) for _ in range(2))
+            try:
+                align("trigger pulses", own, other, TOLERANCE, 1e-3).require(0.0, 30.0)
+            except ExoError:
+                continue
+            merged += 1
+    assert merged <= 1
+
+
+def test_pulses_that_one_side_saw_late_do_not_pull_the_line() -> None:
+    rng = np.random.default_rng(5)
+    truth = train(rng, 40)
+    own = truth - 3.0 + 1e-4 * rng.standard_normal(40)
+    own[::5] += 8e-3
+    relation = align("trigger pulses", own, truth, TOLERANCE, 1e-4)
+    assert abs(relation.offset_s - 3.0) <= relation.uncertainty_s < 3e-4
+    assert relation.pairs == 32
+
+
 @pytest.mark.parametrize(("own", "other", "side"), [([], [1.0], "the EMG"), ([1.0], [], "the other recording")])
 def test_a_side_without_events_is_named(own: list[float], other: list[float], side: str) -> None:
     with pytest.raises(ExoError, match=f"{side} shows no trigger pulses"):
@@ -102,7 +129,10 @@ def test_a_side_without_events_is_named(own: list[float], other: list[float], si
 
 def test_too_few_taps_are_refused() -> None:
     with pytest.raises(ExoError, match="only 2 heel taps were seen by both recordings, 3 are the least"):
-        align("heel taps", np.array([1.0, 2.7]), np.array([4.0, 5.7]), 0.05, 0.01, least=3)
+        align("heel taps", np.array([1.0, 2.7]), np.array([4.0, 5.7]), 0.05, 0.01, within_s=3.5, least=3)
+    three = np.array([1.0, 2.7, 4.0])
+    with pytest.raises(ExoError, match="only 3 heel taps agree at any offset, where 4 are the least"):
+        align("heel taps", three, three + 2.0, 0.05, 0.01, least=3)
 
 
 def test_lsl_exchanges_give_the_offset_and_are_no_surer_than_their_shortest_round_trip() -> None:
@@ -116,6 +146,22 @@ def test_lsl_exchanges_give_the_offset_and_are_no_surer_than_their_shortest_roun
     error = relation.to_reference(time) - (time + 12.25 + 30e-6 * time)
     assert np.abs(error).max() <= relation.uncertainty_at(600.0) < 2e-3
     assert relation.drift_ppm == pytest.approx(30.0, abs=3.0)
+
+
+@pytest.mark.parametrize(("jump_s", "at_s"), [(0.03, 60.0), (100.0, 60.0), (0.05, 104.0), (-0.02, 20.0)])
+def test_a_senders_clock_that_was_set_is_no_offset(jump_s: float, at_s: float) -> None:
+    time = np.arange(0.0, 120.0, 2.0)
+    offset = 5.0 + 1e-5 * np.random.default_rng(0).standard_normal(60) + jump_s * (time >= at_s)
+    with pytest.raises(ExoError, match=f"the sender's clock was set at t = {at_s:g} s"):
+        from_lsl(np.column_stack([time, offset, np.full(60, 2e-4)]))
+
+
+def test_an_lsl_exchange_of_a_long_round_trip_is_no_clock_that_was_set() -> None:
+    time = np.arange(0.0, 120.0, 2.0)
+    offset, half_trip = np.full(60, 5.0), np.full(60, 2e-4)
+    offset[30:35], half_trip[30:35] = 5.04, 0.05
+    relation = from_lsl(np.column_stack([time, offset, half_trip]))
+    assert relation.offset_s == pytest.approx(5.0, abs=1e-6) and relation.uncertainty_s < 1e-3
 
 
 @pytest.mark.parametrize("rows", [np.zeros((0, 3)), np.array([[1.0, np.nan, 1e-3]]), np.array([[1.0, 2.0, -1.0]])])
