@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
 
 from exo_common.errors import ExoError
 from exo_emg.assistant import REST_S, STRIDES
-from exo_emg.calibration import DYNAMIC_PEAK, FILE, MVC
+from exo_emg.calibration import CHAIN, DYNAMIC_PEAK, FILE, MVC
+from exo_emg.processing import ChainConfig
 
 EXPLANATION = f"""\
 Live, with the EMG driver running: one muscle after the other is asked for an effort of 4 s against something that does
@@ -52,6 +54,7 @@ def _live(asked: argparse.Namespace) -> int:
         "method": asked.method,
         "strides": asked.strides,
         "rest": asked.rest,
+        **{name: getattr(asked, name) for name in CHAIN},
         **({"muscles": asked.muscles} if asked.muscles else {}),
     }
     parameters = [word for name, value in values.items() for word in ("-p", f"{name}:={json.dumps(value)}")]
@@ -62,7 +65,8 @@ def _files(asked: argparse.Namespace) -> int:
     from exo_emg.calibrate import calibrate_files
 
     names = dict(entry.split("=", 1) for entry in asked.name)
-    found = calibrate_files(asked.session, asked.files, asked.method, asked.unit, names, asked.strides)
+    config = ChainConfig(**{name: getattr(asked, name) for name in CHAIN})
+    found = calibrate_files(asked.session, asked.files, asked.method, asked.unit, names, asked.strides, config)
     for line in found.lines():
         print(line)
     print(f"written: {asked.session / FILE}")
@@ -96,6 +100,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--muscles", nargs="+", metavar="MUSCLE", help="ask for these only, in this order (live)")
     sub.add_argument("--strides", type=int, default=STRIDES, help=f"strides of walking (default: {STRIDES})")
     sub.add_argument("--rest", type=float, default=REST_S, metavar="S", help="rest before a repeated effort")
+    for field in dataclasses.fields(ChainConfig):
+        if field.name in CHAIN:
+            about = f"{field.metadata['description']}, {field.metadata['unit']} (default: {field.default})"
+            option = f"--{field.name.replace('_', '-')}"
+            sub.add_argument(option, type=type(field.default), default=field.default, help=about)
     clock = commands.add_parser("lsl-clock", help="write down how an LSL sender's clock differs from this machine's")
     clock.add_argument("stream", help="name of the stream")
     clock.add_argument("file", type=Path, help="table to write or to add to (.csv)")

@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 
 from exo_common.errors import ExoError
 from exo_emg.calibration import DYNAMIC_PEAK, MVC, Maximum
 from exo_emg.chunks import Layout
-from exo_emg.contraction import judge_contractions
+from exo_emg.contraction import judge_contractions, offset_problems
 from exo_emg.muscles import GROUPS, group_of, side_of
 from exo_emg.normalisation import MOVING_LEAST_S, dynamic_peak
 from exo_emg.offline import OUTPUT_HZ, Processed, process_recording
@@ -37,6 +38,8 @@ STRIDES = 10
 STRIDE_S = (0.7, 2.2)
 # Strides are counted again so often, and walking for longer than this brings nothing new.
 COUNT_EVERY_S, LONGEST_WALK_S = 1.0, 300.0
+# What lies so many periods of the envelope's low-pass beside a disturbance is free of it but for 0.5 %.
+FORGETS_PERIODS = 1.2
 # Beside a muscle's best of the session, the bar shows an effort; before one is known, this is full.
 FIRST_BAR_V = 2e-4
 
@@ -193,6 +196,8 @@ class WalkingGuide:
         self.strides = 0.0
         self._layout, self._config, self._wanted = layout, config, strides
         self._held: list[FloatArray] = []
+        # First sample and length of each hole.
+        self._holes: list[tuple[int, int]] = []
         self._stream = EnvelopeStream(layout.rate_hz, np.ones(layout.channels), config)
         self._envelope: list[FloatArray] = []
         self._step = max(1, round(layout.rate_hz / OUTPUT_HZ))
@@ -213,11 +218,14 @@ class WalkingGuide:
 
     def add(self, samples: FloatArray, lost_before: int = 0) -> None:
         """Take in the next (n, channels) samples, V, and how many were lost before them."""
-        if self.done:
+        if self.done or len(samples) == 0:
             return
-        # A short hole is silence; what it hides cannot raise a peak.
+        # The last sample is held through a hole, or an offset would ring in the filters; the hole counts for no peak.
         hole = min(lost_before, round(COUNT_EVERY_S * self._layout.rate_hz))
-        whole = np.vstack([np.zeros((hole, samples.shape[1])), samples])
+        last = self._held[-1][-1] if self._held else samples[0]
+        whole = np.vstack([np.tile(last, (hole, 1)), samples])
+        if hole:
+            self._holes.append((self._samples, hole))
         self._held.append(whole)
         self._envelope.append(self._stream.process(whole)[-self._samples % self._step :: self._step])
         self._lost += lost_before
@@ -234,14 +242,15 @@ class WalkingGuide:
         ExoError : if there are too few strides.
         """
         rate = self._layout.rate_hz
-        done = process_recording(self._held, rate, self._config) if self._samples > MOVING_LEAST_S * rate else None
+        whole = np.concatenate(self._held) if self._held else np.zeros((0, self._layout.channels))
+        done = process_recording([whole], rate, self._config) if self._samples > MOVING_LEAST_S * rate else None
         self.strides = count_strides(done.envelope, done.rate_hz) if done is not None else 0.0
         if done is None or self.strides < self._wanted:
             raise ExoError(
                 f"only {self.strides:.0f} strides are seen in the rhythm of the EMG, {self._wanted} are needed; walk "
                 "longer at an even pace, or calibrate with --mvc"
             )
-        self.accepted, self.refused = walking_maxima(done, self._layout)
+        self.accepted, self.refused = walking_maxima(done, self._layout, self._config, whole, self._holes)
 
 
 Guide = MvcGuide | WalkingGuide
@@ -264,16 +273,42 @@ def count_strides(envelope: FloatArray, rate_hz: float) -> float:
     return float(np.ptp(known)) if len(known) else 0.0
 
 
-def walking_maxima(done: Processed, layout: Layout) -> tuple[dict[str, Maximum], dict[str, str]]:
-    """Maxima of the good channels of a walk, and why the others have none."""
-    peaks = dynamic_peak(done.envelope, done.rate_hz)
+def walking_maxima(
+    done: Processed,
+    layout: Layout,
+    config: ChainConfig,
+    samples: FloatArray,
+    holes: Sequence[tuple[int, int]] = (),
+) -> tuple[dict[str, Maximum], dict[str, str]]:
+    """Maxima of the good channels of a walk, from the time in which each was good; and why the others have none.
+
+    Parameters
+    ----------
+    done : the walk, processed with `config`.
+    samples : (n, channels) V, the walk itself.
+    holes : first sample and length of what was lost and filled.
+    """
+    bad = ~done.valid
+    for first, length in holes:
+        start, end = (at / layout.rate_hz * done.rate_hz for at in (first, first + length))
+        bad[int(start) : int(end) + 1] = True
+    # Filters carry what is bad to both sides of it.
+    reach = round(FORGETS_PERIODS / config.envelope_hz * done.rate_hz)
+    good = ~binary_dilation(bad, np.ones((2 * reach + 1, 1)))
+    offsets = offset_problems(samples, config)
     accepted: dict[str, Maximum] = {}
     refused: dict[str, str] = {}
-    for name, report, peak in zip(layout.muscles, done.channels, peaks, strict=True):
+    for channel, (name, report) in enumerate(zip(layout.muscles, done.channels, strict=True)):
         if report.reason:
-            refused[name] = explain(name, report.reason)
+            refused[name] = offsets[channel] or explain(name, report.reason)
+            continue
+        own = good[:, channel]
+        good_s = np.count_nonzero(own) / done.rate_hz
+        if good_s < MOVING_LEAST_S:
+            refused[name] = f"only {good_s:.1f} s of it were undisturbed, {MOVING_LEAST_S:.0f} s are needed; walk again"
             continue
         try:
+            (peak,) = dynamic_peak(np.where(own, done.envelope[:, channel], np.nan)[:, None], done.rate_hz)
             accepted[name] = Maximum(float(peak), DYNAMIC_PEAK, layout.rate_hz)
         except ExoError as error:
             refused[name] = str(error)

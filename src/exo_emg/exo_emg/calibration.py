@@ -6,10 +6,12 @@
     schema_version: 1
     wearer: w01
     unit: V                      # of the band-passed, rectified and smoothed signal
+    chain: {band_low_hz: 20.0, band_high_hz: 450.0, mains: auto, envelope_hz: 6.0, full_scale_v: 0.006}
     muscles:
       soleus_r: {maximum_v: 1.2e-4, method: mvc, sampling_rate_hz: 1000.0, source: emg_calibration/mvc, sha256: ...}
 
 `method` is `mvc` (held contraction of full effort) or `dynamic_peak` (robust peak over strides).
+A maximum belongs to the chain that it was read behind: another band or cut-off reads another number.
 """
 
 from __future__ import annotations
@@ -26,13 +28,17 @@ import yaml
 from numpy.typing import NDArray
 
 from exo_common.errors import ExoError
+from exo_common.parameters import from_mapping
+from exo_emg.processing import ChainConfig
 
 FILE = "emg_calibration.yaml"
-KIND, SCHEMA_VERSION = "emg_calibration", 1
+KIND, SCHEMA_VERSION = "emg_calibration", 2
 MVC, DYNAMIC_PEAK = "mvc", "dynamic_peak"
 METHODS = (MVC, DYNAMIC_PEAK)
 # Surface EMG at full effort, rectified and smoothed, lies between 10 uV and 2 mV; outside this the unit is wrong.
 MAXIMUM_V = (1e-6, 1e-2)
+# What maxima depend on: the filters' numbers, and the range, at whose edge samples were left out.
+CHAIN = ("band_low_hz", "band_high_hz", "mains", "envelope_hz", "full_scale_v")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +73,28 @@ class Maximum:
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """Full effort of each of a wearer's muscles, by name."""
+    """Full effort of each of a wearer's muscles, by name, and the chain behind it."""
 
     wearer: str
     muscles: Mapping[str, Maximum]
+    chain: ChainConfig = dataclasses.field(default_factory=ChainConfig)
+
+    def check_chain(self, config: ChainConfig) -> None:
+        """Compare with the chain that the maxima are to be used with.
+
+        A notch that switches itself on (`mains: auto`) goes with any.
+
+        Raises
+        ------
+        ExoError : naming what differs.
+        """
+        for name in CHAIN:
+            own, other = getattr(self.chain, name), getattr(config, name)
+            if own != other and not (name == "mains" and "auto" in (own, other)):
+                raise ExoError(
+                    f"the EMG of {self.wearer} was calibrated with {name} = {own}, but is processed with {other}; "
+                    "use the same number, or calibrate again with the other"
+                )
 
     def maxima_v(self, muscles: Sequence[str]) -> NDArray[np.float64]:
         """(channels,) maxima in V, in the order of `muscles`.
@@ -104,6 +128,7 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
         "schema_version": SCHEMA_VERSION,
         "wearer": calibration.wearer,
         "unit": "V",
+        "chain": {name: getattr(calibration.chain, name) for name in CHAIN},
         "muscles": {name: _plain(maximum) for name, maximum in calibration.muscles.items()},
     }
     text = yaml.safe_dump(content, sort_keys=False)
@@ -116,16 +141,17 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
         raise ExoError(f"{path} could not be written ({error.strerror}); free disk space or mend its rights") from None
 
 
-def read_calibration(path: Path, wearer: str | None = None) -> Calibration:
+def read_calibration(path: Path, wearer: str | None = None, config: ChainConfig | None = None) -> Calibration:
     """Read and check the file.
 
     Parameters
     ----------
     wearer : whose it must be; None takes anybody's.
+    config : the chain that it must have been made with; None takes any.
 
     Raises
     ------
-    ExoError : if it is missing, no calibration, of another wearer or in another unit, or a number is impossible.
+    ExoError : if it is missing, no calibration, of another wearer, chain or unit, or a number is impossible.
     """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -146,7 +172,17 @@ def read_calibration(path: Path, wearer: str | None = None) -> Calibration:
     muscles = raw.get("muscles")
     if not isinstance(muscles, dict) or not muscles:
         raise ExoError(f"{path} holds no muscle; calibrate again")
-    return Calibration(str(raw.get("wearer")), {str(name): _maximum(path, name, own) for name, own in muscles.items()})
+    maxima = {str(name): _maximum(path, name, own) for name, own in muscles.items()}
+    found = Calibration(str(raw.get("wearer")), maxima, _chain(path, raw.get("chain")))
+    if config is not None:
+        found.check_chain(config)
+    return found
+
+
+def _chain(path: Path, raw: Any) -> ChainConfig:
+    if not isinstance(raw, dict) or set(raw) != set(CHAIN):
+        raise ExoError(f"{path}: 'chain' must hold {', '.join(CHAIN)}, not {raw!r}; calibrate again")
+    return from_mapping(ChainConfig, raw, f"{path}, chain")
 
 
 def _maximum(path: Path, name: Any, raw: Any) -> Maximum:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from exo_common.errors import ExoError
 from exo_emg.assistant import ATTEMPTS, EFFORT_S, READY_S, STRIDES, MvcGuide, WalkingGuide
 from exo_emg.chunks import Layout
+from exo_emg.contraction import judge_contractions
 from exo_emg.processing import ChainConfig
 from exo_emg.synthesis import EmgSynthesizer, SynthesisConfig
 
@@ -43,10 +44,18 @@ def test_full_effort_of_each_muscle_in_turn_becomes_its_maximum() -> None:
     feed(guide, attempt(np.full(EFFORT, 0.5), 1, seed=1), size=777)
     assert guide.done and not guide.refused
     maxima = {name: own.maximum_v for name, own in guide.accepted.items()}
-    # A best held half second lies a little above the mean.
-    assert maxima["soleus_r"] == pytest.approx(1.05 * TRUTH, rel=0.15)
-    assert maxima["tibialis_anterior_r"] == pytest.approx(0.5 * 1.05 * TRUTH, rel=0.15)
+    assert maxima["soleus_r"] == pytest.approx(TRUTH, rel=0.08)
+    assert maxima["tibialis_anterior_r"] == pytest.approx(0.5 * TRUTH, rel=0.08)
     assert guide.accepted["soleus_r"].method == "mvc"
+
+
+def test_the_effort_that_a_muscle_was_calibrated_with_reads_one() -> None:
+    found = [judge_contractions(attempt(np.ones(EFFORT), 0, seed=seed), RATE, CONFIG)[0] for seed in range(12)]
+    assert np.mean([own.maximum_v for own in found]) == pytest.approx(TRUTH, rel=0.02)
+    # Full effort for 1.5 s, and less after: the best second counts, not the whole stretch.
+    fading = np.where(np.arange(EFFORT) < 1500, 1.0, 0.75)
+    found = [judge_contractions(attempt(fading, 0, seed=seed), RATE, CONFIG)[0] for seed in range(12)]
+    assert np.mean([own.maximum_v for own in found]) == pytest.approx(TRUTH, rel=0.04)
 
 
 SPIKE = np.where(np.arange(EFFORT) % EFFORT < 400, 1.0, 0.005)
@@ -58,6 +67,8 @@ SPIKE = np.where(np.arange(EFFORT) % EFFORT < 400, 1.0, 0.005)
         (lambda clean: attempt(SPIKE, 0), "was held for 0"),
         (lambda clean: attempt(np.full(EFFORT, 0.005), 0), "times rest; relax fully"),
         (lambda clean: np.clip(20.0 * clean, -6e-3, 6e-3), "edge of the amplifier's range"),
+        (lambda clean: clean + 20e-3, "hold a constant 20 mV, outside the range of 6 mV"),
+        (lambda clean: 1e3 * (clean + 2e-3), "give the unit they are in"),
         (lambda clean: np.where(np.arange(len(clean))[:, None] > READY + 1500, np.nan, clean), "no numbers"),
     ],
 )
@@ -129,3 +140,47 @@ def test_a_bad_channel_of_the_walk_is_refused_and_the_other_kept() -> None:
     guide.finish()
     assert list(guide.accepted) == ["soleus_r"]
     assert "there is no signal" in guide.refused["tibialis_anterior_r"]
+
+
+def walked(samples: NDArray[np.float64], hole_every: int = 0, hole: int = 0) -> WalkingGuide:
+    """A guide that was fed all of a walk, `hole` samples lost in every `hole_every`."""
+    guide = WalkingGuide(LAYOUT, CONFIG, strides=18)
+    fed = 0
+    while fed < len(samples) and not guide.done:
+        lost = hole if hole_every and fed and fed % hole_every == 0 else 0
+        guide.add(samples[fed + lost : fed + 50], lost)
+        fed += 50
+    guide.finish()
+    return guide
+
+
+@pytest.mark.parametrize("end", [900, 1000], ids=["inside a second", "up to the next one"])
+def test_seconds_marked_bad_make_no_maximum(end: int) -> None:
+    samples = walking(24.0)
+    clean = walked(samples).accepted["tibialis_anterior_r"].maximum_v
+    for second in (3, 9, 15):
+        part = slice(1000 * second + 100, 1000 * second + end)
+        samples[part, 1] = 6e-3 * np.sign(np.sin(0.7 * np.arange(end - 100)))
+    found = walked(samples).accepted
+    assert found["tibialis_anterior_r"].maximum_v == pytest.approx(clean, rel=0.1)
+    assert set(found) == set(LAYOUT.muscles)
+
+
+def test_lost_samples_beside_an_electrodes_offset_make_no_maximum() -> None:
+    samples = walking(24.0)
+    clean = walked(samples).accepted
+    holed = walked(samples + 5e-3, hole_every=1000, hole=20).accepted
+    for name in LAYOUT.muscles:
+        assert holed[name].maximum_v == pytest.approx(clean[name].maximum_v, rel=0.1)
+
+
+def test_a_walk_that_is_mostly_disturbed_has_no_maximum() -> None:
+    guide = walked(walking(24.0), hole_every=250, hole=5)
+    assert not guide.accepted
+    assert "s of it were undisturbed, 5 s are needed" in guide.refused["soleus_r"]
+
+
+def test_a_constant_offset_of_a_walk_is_told_from_a_wrong_unit() -> None:
+    samples = walking(24.0)
+    samples[:, 1] += 20e-3
+    assert "hold a constant 20 mV" in walked(samples).refused["tibialis_anterior_r"]

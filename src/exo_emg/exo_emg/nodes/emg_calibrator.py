@@ -23,11 +23,11 @@ from exo_common.bag import BagWriter, TopicQos
 from exo_common.diagnostics import Diagnostics
 from exo_common.errors import ExoError
 from exo_common.node import run
-from exo_common.parameters import Parameters, declare, parameter
+from exo_common.parameters import declare, parameter
 from exo_common.qos import EVERY_SAMPLE
 from exo_common.session import load_wearer
 from exo_emg.assistant import REST_S, STRIDES, Guide, MvcGuide, WalkingGuide, sourced
-from exo_emg.calibrate import RECORDINGS, Outcome, bar, store
+from exo_emg.calibrate import RECORDINGS, Outcome, bar, earlier_calibration, store
 from exo_emg.calibration import DYNAMIC_PEAK, METHODS, MVC
 from exo_emg.chunks import Layout
 from exo_emg.processing import ChainConfig
@@ -39,8 +39,8 @@ DRAW_S, FLUSH_S = 0.1, 1.0
 
 
 @dataclasses.dataclass(frozen=True)
-class CalibratorConfig(Parameters):
-    """What is calibrated, and how."""
+class CalibratorConfig(ChainConfig):
+    """What is calibrated, and how; the chain that the maxima are to be used with."""
 
     session: str = parameter("", "", "the session's folder")
     method: str = parameter(MVC, "", "held efforts or walking", choices=METHODS)
@@ -63,6 +63,8 @@ class EmgCalibrator(Node):
         self._config = declare(self, CalibratorConfig)
         self._folder = Path(self._config.session).expanduser()
         self._wearer = load_wearer(self._folder)
+        # Refused now rather than after the efforts.
+        earlier_calibration(self._folder, self._wearer.id, self._config)
         self._guide: Guide | None = None
         self._layout: Layout | None = None
         self._next_sample = 0
@@ -106,10 +108,10 @@ class EmgCalibrator(Node):
         if self._guide is None or self._layout is None:
             self._layout = layout
             if self._config.method == DYNAMIC_PEAK:
-                self._guide = WalkingGuide(layout, ChainConfig(), self._config.strides)
+                self._guide = WalkingGuide(layout, self._config, self._config.strides)
             else:
                 muscles = self._config.muscles or layout.muscles
-                self._guide = MvcGuide(layout, muscles, ChainConfig(), self._config.rest)
+                self._guide = MvcGuide(layout, muscles, self._config, self._config.rest)
         elif layout != self._layout:
             raise ExoError("the EMG's channels changed during the calibration; start it again with the final channels")
         return self._guide, self._layout
@@ -160,7 +162,7 @@ class EmgCalibrator(Node):
                 guide.finish()
             source = str(self._bag.folder.relative_to(self._folder))
             found = Outcome(sourced(guide.accepted, source, sha256(self._bag.folder)), guide.refused)
-            path = store(self._folder, self._wearer.id, found)
+            path = store(self._folder, self._wearer.id, found, self._config)
         except ExoError as error:
             print(f"not calibrated: {error}", file=sys.stderr, flush=True)
             return
