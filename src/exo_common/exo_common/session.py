@@ -30,7 +30,9 @@ own file, which has one clock:
       sync: {method: trigger, channel: SYNC, reference: pulses.csv} # pulses on a channel; their times (s) on the other
                                                                     # clock, or a C3D file with reference_channel: SYNC
                                                                     # edge: rising | falling where pulses are long
-      sync: {method: lsl, reference: corrections.csv}               # time, offset, uncertainty (s) as LSL measured them
+      sync: {method: lsl, reference: corrections.csv}               # time, offset, uncertainty (s) that LSL measured;
+                                                                    # only for a walk whose times are LSL's own clock
+                                                                    # (a video or C3D begins at 0: trigger or taps)
       sync: {method: taps, start: 1, end: 6}                        # heel taps that the recording and the EMG saw
 
 File names are relative to the session folder. Height and mass are the wearer's own; every other key has a default.

@@ -1,5 +1,8 @@
 """Exchanges of clocks with the sender of an LSL stream, written down for a session's `sync: {method: lsl}`.
 
+It relates the EMG to LSL's clock on this machine: only a walk whose times are of that clock (frames stamped by LSL
+here) can be merged by it. A video or a C3D file counts from its own start and needs a trigger or taps.
+
 The file has rows of time (on the sender's clock), offset (to add, to have this machine's) and
 uncertainty (half the round trip), all in s: what :func:`exo_emg.time_base.from_lsl` reads.
 """

@@ -27,6 +27,8 @@ PULSE_TOLERANCE_S, PULSE_SYSTEMATIC_S = 0.010, 0.001
 # being stopped; no average removes that.
 TAP_TOLERANCE_S, TAP_SYSTEMATIC_S = 0.060, 0.010
 LEAST_TAPS = 3
+# Exchanges are made while the EMG is recorded; what lies further away is of another clock, which began elsewhere.
+LSL_APART_S = 600.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +107,7 @@ def _relation(
     if sync.method == OFFSET:
         return told(sync.offset, sync.uncertainty, start)
     if sync.method == LSL:
-        return from_lsl(_rows(session.path(sync.reference), 3))
+        return _lsl(session.path(sync.reference), recording, heels)
     if sync.method == TRIGGER and trigger is not None:
         own = pulse_times(trigger, rate, start, sync.edge)
         other = _reference_pulses(session.path(sync.reference), sync)
@@ -120,6 +122,29 @@ def _relation(
     raise ExoError(
         f"{session.folder}: emg.sync asks for {sync.method}, but this recording shows none; choose another method"
     )
+
+
+def _lsl(path: Path, recording: Recording, heels: Heels | None) -> ClockRelation:
+    """From the sender's clock, which must be that of the EMG's file, to LSL's, which must be that of the walk."""
+    exchanges = _rows(path, 3)
+    relation = from_lsl(exchanges)
+    own = recording.time_s[[0, -1]]
+    if not _near(own, exchanges[:, 0]):
+        raise ExoError(
+            f"{path} holds exchanges at {exchanges[0, 0]:.0f} s of the sender's clock, but the times in "
+            f"{recording.source} begin at {own[0]:.0f} s, so they are of another clock; export the EMG with LSL's times"
+        )
+    if heels is not None and not _near(relation.to_reference(own), heels.time):
+        raise ExoError(
+            f"{path} takes the EMG to {relation.to_reference(own)[0]:.0f} s of LSL's clock, but the walk begins at "
+            f"{heels.time[0]:.0f} s: LSL did not stamp it; relate the clocks by trigger or taps"
+        )
+    return relation
+
+
+def _near(times: FloatArray, others: FloatArray) -> bool:
+    """Whether two stretches of time overlap, or nearly."""
+    return bool(times.min() - others.max() <= LSL_APART_S and others.min() - times.max() <= LSL_APART_S)
 
 
 def _reference_pulses(path: Path, sync: EmgSync) -> FloatArray:

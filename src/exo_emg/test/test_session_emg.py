@@ -114,6 +114,18 @@ def test_what_cannot_relate_the_clocks_is_one_sentence(folder: Path, sync: str, 
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("sent_s", "here_s", "cause"), [(5e4, 5e4, "of another clock"), (0.0, 9e4, "LSL did not stamp")]
+)
+def test_lsl_exchanges_of_other_clocks_are_refused(folder: Path, sent_s: float, here_s: float, cause: str) -> None:
+    """The EMG's file begins at 0 s, and so does the walk; LSL's clocks count from the start of a computer."""
+    rows = np.column_stack([sent_s + np.arange(5.0), np.full(5, here_s - sent_s), np.full(5, 1e-3)])
+    np.savetxt(folder / "lsl.csv", rows, delimiter=",", header="time,offset,uncertainty", comments="")
+    session(folder, "method: lsl, reference: lsl.csv")
+    with pytest.raises(ExoError, match=cause):
+        load_session_emg(load(folder), heels())
+
+
 def test_a_trigger_channel_that_is_not_there_is_named(folder: Path) -> None:
     rows = np.loadtxt(folder / "emg.csv", delimiter=",", skiprows=1)[:, :3]
     np.savetxt(folder / "emg.csv", rows, delimiter=",", header="time,R_soleus,R_TA", comments="")
