@@ -1,7 +1,8 @@
 """Many wearers without anybody watching: each in a process and a folder of its own, no failure stops the others.
 
 A batch that is started again keeps what is finished: a wearer whose recordings
-and options are the same and whose results are whole is not worked on again.
+and options are the same and whose results are whole is not worked on again. To
+have everything anew, after an update of exo say, give another folder.
 """
 
 from __future__ import annotations

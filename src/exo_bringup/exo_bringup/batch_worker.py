@@ -59,7 +59,6 @@ def _analyse(job: dict[str, Any], brought: WearerSessions, folder: Path, result:
     if job["twin"]:
         from exo_twin.inverse.build import build_twin
 
-        result["reason"] = "; ".join([*failed, "the twin was not finished"])
         inputs = brought.inputs | ({generic.name: generic} if generic is not None else {})
         _step("twin")
         try:
@@ -79,7 +78,6 @@ def _analyse(job: dict[str, Any], brought: WearerSessions, folder: Path, result:
             result["status"] = PARTLY
             return
         result["warnings"] = list(dict.fromkeys([*result["warnings"], *read_manifest(twin, TWIN)["warnings"]]))
-        result["reason"] = "; ".join(failed)
     result["status"] = PARTLY if failed else OK
 
 

@@ -68,8 +68,7 @@ def _batch(arguments: argparse.Namespace) -> int:
     out = (arguments.out or root() / "out" / "batch" / folder.resolve().name).resolve()
     options = BatchOptions(arguments.generic, arguments.norms, not arguments.no_twin, arguments.jobs or JOBS)
     results = run_batch(folder, out, options)
-    console = Console()
-    console.print(summary_table(results), width=None if console.is_terminal else FILE_COLUMNS)
+    Console(width=None if sys.stdout.isatty() else FILE_COLUMNS).print(summary_table(results))
     print(f"summary: {out / 'summary.csv'}")
     return 0 if all(result["status"] == OK for result in results) else 1
 
