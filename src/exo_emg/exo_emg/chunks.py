@@ -12,6 +12,14 @@ from exo_common.clock import NS_PER_S
 from exo_common.errors import ExoError
 
 
+VIRTUAL = "virtual"
+
+
+def frame_id(driver: str) -> str:
+    """What stands as frame_id in the frames of a driver, by which those behind it know where the signal comes from."""
+    return f"emg_{driver}"
+
+
 @dataclasses.dataclass(frozen=True)
 class Layout:
     """Which muscles a stream carries, how fast; samples are always V.

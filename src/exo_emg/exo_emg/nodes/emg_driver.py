@@ -24,7 +24,7 @@ from exo_common.node import run
 from exo_common.parameters import Parameters, declare, parameter
 from exo_common.qos import EVERY_SAMPLE, PUBLISH
 from exo_emg.acquisition import BACK_OFF_FIRST_S, BACK_OFF_MAX_S, Acquisition
-from exo_emg.chunks import Chunk, Layout
+from exo_emg.chunks import Chunk, Layout, frame_id
 from exo_emg.drivers.interface import DeviceLost, Driver, TopicDriver, find, names
 from exo_emg.processing import signal_band
 from exo_emg.pump import Pump
@@ -33,7 +33,6 @@ from exo_interfaces.msg import EmgFrame
 
 # How soon the end of a stream or a failure is acted upon.
 WATCH_S = 0.1
-FRAME_ID = "emg"
 # At the usual 1 kHz the band ends here; below, a good part of EMG is missing.
 USUAL_BAND_HZ = 400.0
 SUCCESS, FAILURE, ERROR = (
@@ -264,7 +263,7 @@ class EmgDriver(LifecycleNode):
         for chunk in chunks:
             frame = EmgFrame(first_sample=chunk.first_sample, sampling_rate_hz=self._layout.rate_hz)
             frame.header.stamp = to_stamp(chunk.stamp_ns)
-            frame.header.frame_id = FRAME_ID
+            frame.header.frame_id = frame_id(self._config.driver)
             frame.lost_samples = chunk.first_sample - self._sent
             frame.muscles = list(self._layout.muscles)
             frame.samples = chunk.samples.astype(np.float32).ravel()
