@@ -49,6 +49,27 @@ def test_rest_recovers_r_times_faster_than_light_load() -> None:
     assert state.fatigued[0] == pytest.approx(before * math.exp(-15.0 * ANKLE.recovery * 60.0), rel=0.01)
 
 
+def test_no_hundredth_of_activation_decides_between_rest_and_load() -> None:
+    """Half an hour of bursts: what lies between them matters, but nowhere does a little of it matter much."""
+    tones = np.linspace(0.0, 0.12, 25)
+    state = FatigueState(["soleus_r"] * len(tones))
+    burst = 0.5 * np.sin(np.pi * np.arange(0.01, 0.44, 0.02) / 0.44) ** 2
+    for _ in range(round(1800.0 / 1.1)):
+        for level in [*burst, *np.zeros(33)]:
+            state.step(np.maximum(level, tones), 0.02)
+    steps = np.diff(state.fatigued)
+    assert np.all(steps >= 0.0)
+    assert state.fatigued[-1] > 5.0 * state.fatigued[0]
+    assert steps.max() < 0.12 * (state.fatigued[-1] - state.fatigued[0])
+
+
+def test_the_round_off_of_an_activation_is_no_mistake() -> None:
+    state, exact = FatigueState(["SOL_r"] * 2), FatigueState(["SOL_r"] * 2)
+    state.step(np.array([1.0 + 1e-7, -1e-7]), 1.0)
+    exact.step(np.array([1.0, 0.0]), 1.0)
+    assert np.array_equal(state.fatigued, exact.fatigued)
+
+
 def test_endurance_at_half_effort_is_that_of_the_joint() -> None:
     """Frey Law & Avin 2010: holding half of the strength lasts about 150 s at the ankle, 70 s at the knee."""
     state = FatigueState(["soleus_r", "vastus_lateralis_l"])
