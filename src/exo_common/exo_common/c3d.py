@@ -15,6 +15,12 @@ from numpy.typing import NDArray
 from exo_common.errors import ExoError
 
 VOLT_UNITS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "µV": 1e-6, "μV": 1e-6}  # two characters look like mu
+# What else people write, in lower case, with any mu as u.
+VOLT_WORDS = {
+    **dict.fromkeys(("v", "volt", "volts"), "V"),
+    **dict.fromkeys(("mv", "mvolt", "mvolts", "millivolt", "millivolts"), "mV"),
+    **dict.fromkeys(("uv", "uvolt", "uvolts", "microvolt", "microvolts"), "uV"),
+}
 # What reading a damaged file may raise, in the library or behind it.
 DAMAGE = (RuntimeError, ValueError, TypeError, LookupError, OSError, MemoryError, struct.error)
 # C3D's header: sections are counted in blocks; bytes 6 to 9 hold the first and last frame; the parameter section,
@@ -26,11 +32,21 @@ PLATE_LABEL = re.compile(r"(^|[^A-Za-z])(F|M|C|Force|Moment|COP)\.?_?[xyz]\d*$",
 
 @dataclasses.dataclass(frozen=True)
 class Analog:
-    """Surface EMG: `values` (n, k) V, sampled at `rate_hz` from the first marker frame on."""
+    """Surface EMG: `values` (n, k) V, sampled at `rate_hz` from the first marker frame on.
+
+    `others` are the analog channels in other units that belong to no force plate, as "name (unit)".
+    """
 
     names: tuple[str, ...]
     rate_hz: float
     values: NDArray[np.float64]
+    others: tuple[str, ...] = ()
+
+
+def volt_unit(unit: str) -> str:
+    """V, mV or uV in any spelling ("volts", "UV", "µV"); another unit without blanks and brackets, as it is."""
+    plain = unit.strip().strip("[]()").strip()
+    return VOLT_WORDS.get(plain.replace("µ", "u").replace("μ", "u").lower(), plain)
 
 
 def emg(content: Mapping[str, Any]) -> Analog | None:
@@ -41,15 +57,18 @@ def emg(content: Mapping[str, Any]) -> Analog | None:
     rate = float(np.ravel(values(parameters, "ANALOG", "RATE", [0.0]))[0])
     # Plates count their channels from one; zero fills the table up.
     wired = {int(i) - 1 for i in np.ravel(values(parameters, "FORCE_PLATFORM", "CHANNEL", []))}
-    chosen = [
+    plain = [volt_unit(unit) for unit in units]
+    own = [
         i
-        for i, (name, unit) in enumerate(zip(names, units, strict=False))
-        if i < len(samples) and i not in wired and unit.strip() in VOLT_UNITS and not PLATE_LABEL.search(name.strip())
+        for i, (name, _) in enumerate(zip(names, plain, strict=False))
+        if i < len(samples) and i not in wired and not PLATE_LABEL.search(name.strip())
     ]
+    chosen = [i for i in own if plain[i] in VOLT_UNITS]
     if not chosen or not rate > 0.0:
         return None
-    scale = np.array([VOLT_UNITS[units[i].strip()] for i in chosen])
-    return Analog(tuple(names[i].strip() for i in chosen), rate, scale * samples[chosen].T)
+    scale = np.array([VOLT_UNITS[plain[i]] for i in chosen])
+    others = tuple(f"{names[i].strip()} ({plain[i] or 'no unit'})" for i in own if i not in chosen)
+    return Analog(tuple(names[i].strip() for i in chosen), rate, scale * samples[chosen].T, others)
 
 
 def read_emg(path: Path) -> Analog:

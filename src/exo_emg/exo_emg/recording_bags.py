@@ -56,6 +56,11 @@ def _joined(
             raise ExoError(
                 f"{path}: the EMG channels change in the middle; record the two parts into bags of their own"
             )
+        if len(frame.samples) % len(muscles):
+            raise ExoError(
+                f"{path}: the EMG frame at sample {frame.first_sample} holds {len(frame.samples)} numbers for "
+                f"{len(muscles)} channels; its driver is broken, record again"
+            )
         samples = np.asarray(frame.samples, dtype=float).reshape(-1, len(muscles))
         stamp = to_ns(frame.header.stamp)
         if following is not None:

@@ -19,7 +19,7 @@ def open_c3d(path: Path, names: Mapping[str, str]) -> Contents:
     ExoError : if it is damaged or truncated, or holds no channel in volts.
     """
     found = read_emg(path)
-    notes: list[str] = []
+    notes = [f"analog channels in other units were left out: {', '.join(found.others)}"] if found.others else []
     chosen = emg_columns(path, found.names, ("V",) * len(found.names), names, notes)
     samples, length = found.values[:, chosen], max(1, round(BLOCK_S * found.rate_hz))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from exo_common.c3d import VOLT_UNITS
+from exo_common.c3d import VOLT_UNITS, volt_unit
 from exo_common.errors import ExoError
 from exo_emg.recording_format import PERCENT_UNITS, TIME_NAMES, Contents, FileOptions, FloatArray, emg_columns
 
@@ -181,7 +181,7 @@ def _describe(path: Path) -> _Table:
         separator=separator,
         decimal_comma=separator != "," and "," in head[at],
         labels=tuple(label for label, _ in parts),
-        units=tuple(_unit(unit or below) for (_, unit), below in zip(parts, units_line, strict=True)),
+        units=tuple(volt_unit(unit or below) for (_, unit), below in zip(parts, units_line, strict=True)),
         skip=at,
         rows=_announced_rows(announced),
         rate_hz=0.0 if ends else _stated(head[:line]),
@@ -233,19 +233,13 @@ def _is_number(cell: str) -> bool:
 
 def _are_units(cells: list[str]) -> bool:
     units = {*VOLT_UNITS, *TIME_UNITS, *PERCENT_UNITS, "N", "Nm", "deg", "g", "#"}
-    return all(_unit(cell.strip("[]()")) in units for cell in cells)
+    return all(volt_unit(cell) in units for cell in cells)
 
 
 def _label_and_unit(cell: str) -> tuple[str, str]:
     """Name and unit of a column written as 'TA_R [mV]', 'TA_R (mV)' or 'TA_R_mV'."""
     found = BRACKETS.match(cell) or SUFFIX.match(cell)
     return (found[1], found[2]) if found else (cell, "")
-
-
-def _unit(unit: str) -> str:
-    """A unit as it is written here: µV in any spelling is uV, volts V."""
-    plain = unit.strip().strip("[]()").replace("µ", "u").replace("μ", "u")
-    return {"uv": "uV", "mv": "mV", "v": "V", "volt": "V", "volts": "V"}.get(plain.lower(), plain)
 
 
 def _stated(talk: list[str]) -> float:

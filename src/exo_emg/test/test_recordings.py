@@ -196,6 +196,8 @@ def test_a_bag_comes_back_with_its_holes(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.samples[:100], x[:100], rtol=1e-6)
     np.testing.assert_allclose(found.samples[340:], x[:100], rtol=1e-6)
     assert any("60 samples are missing" in note for note in found.notes)
+    with pytest.raises(ExoError, match=r"frame at sample 10 holds 19 numbers for 2 channels"):
+        read_recording(write_bag(tmp_path / "odd", [frame(0, x[:10]), frame(10, x[10:20].ravel()[:19])]))
     changed = [frame(0, x[:10]), frame(10, x[10:20], muscles=("TA_r", "SOL_r"))]
     with pytest.raises(ExoError, match="change in the middle"):
         read_recording(write_bag(tmp_path / "changed", changed))
@@ -208,24 +210,45 @@ def test_no_file_and_other_files(tmp_path: Path) -> None:
             open_recording(tmp_path / name)
 
 
-def test_emg_of_a_c3d_is_told_from_force_plates_and_pulses(tmp_path: Path) -> None:
+def c3d(path: Path, channels: dict[str, str], size: float = 2e-4, plates: list[int] | None = None) -> Path:
     ezc3d = pytest.importorskip("ezc3d")
     content, n = ezc3d.c3d(), 1000
-    channels = {"R_soleus": "mV", "Force.Fz1": "V", "Pin 4": "V", "Sync": "V", "L_TA": "uV", "Fz2": "N"}
     content["parameters"]["POINT"]["RATE"]["value"] = [100.0]
     content["data"]["points"] = np.ones((4, 0, n // 10))
-    content["data"]["analogs"] = np.random.default_rng(0).standard_normal((1, len(channels), n)) * 0.2
+    content["data"]["analogs"] = np.random.default_rng(0).standard_normal((1, len(channels), n)) * size
     content.add_parameter("ANALOG", "RATE", [1000.0])
     content.add_parameter("ANALOG", "LABELS", list(channels))
     content.add_parameter("ANALOG", "UNITS", list(channels.values()))
-    content.add_parameter("FORCE_PLATFORM", "CHANNEL", [3, 0])
-    path = tmp_path / "walk.c3d"
+    content.add_parameter("FORCE_PLATFORM", "CHANNEL", plates or [0])
     content.write(str(path))
+    return path
+
+
+def test_emg_of_a_c3d_is_told_from_force_plates_and_pulses(tmp_path: Path) -> None:
+    channels = {"R_soleus": "mV", "Force.Fz1": "V", "Pin 4": "V", "Sync": "V", "L_TA": "uV", "Fz2": "N"}
+    path = c3d(tmp_path / "walk.c3d", channels, 0.2, plates=[3, 0])
     found = read_recording(path)
     assert found.layout.muscles == MUSCLES and found.layout.rate_hz == 1000.0
     np.testing.assert_allclose(found.samples.std(axis=0), [2e-4, 2e-7], rtol=0.1)
     assert found.notes == ("columns that are no EMG were left out: Sync",)
     assert "trigger" in read_recording(path, names={"Sync": "trigger"}).layout.muscles
+
+
+def test_units_of_a_c3d_in_any_spelling_and_a_note_for_others(tmp_path: Path) -> None:
+    units = {
+        "R_soleus": "volts",
+        "L_TA": "uv",
+        "R_TA": "v",
+        "L_RF": "Microvolts",
+        "R_RF": "MV",
+        "AccX": "g",
+        "L_VM": "",
+    }
+    path = c3d(tmp_path / "walk.c3d", units)
+    found = read_recording(path)
+    assert [name[0] for name in found.layout.muscles] == ["s", "t", "t", "r", "r"]
+    np.testing.assert_allclose(found.samples.std(axis=0), [2e-4, 2e-10, 2e-4, 2e-10, 2e-7], rtol=0.1)
+    assert found.notes == ("analog channels in other units were left out: AccX (g), L_VM (no unit)",)
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the reference recordings are not here")
