@@ -26,6 +26,7 @@ from exo_emg import calibration
 from exo_emg.calibration import DYNAMIC_PEAK, MVC
 from exo_emg.gait_profile import Profile, gait_profiles, stride_peaks
 from exo_emg.muscles import side_of
+from exo_emg.normalisation import RATE_OFF_SHARE
 from exo_emg.offline import ChannelReport, process_recording
 from exo_emg.processing import ChainConfig
 from exo_emg.reasons import explain
@@ -38,8 +39,6 @@ FOLDER, STORAGE, QUALITY = "emg", "emg.sto", "emg_quality.yaml"
 HEELS = ("LHeel", "RHeel")
 # Maxima of fewer strides are those of chance; the calibration assistant asks for as many.
 STRIDES_FOR_PEAK = 10
-# A maximum belongs to its band, and the band to the sampling rate; a small difference does not matter.
-RATE_OFF_SHARE = 0.1
 REFERENCES = {MVC: "held contractions of full effort", DYNAMIC_PEAK: "the peak of walking strides"}
 
 
@@ -197,7 +196,7 @@ def _maxima(
 ) -> tuple[FloatArray, list[str], list[str]]:
     """What to divide by: the wearer's calibration where it has the muscle, else the peak of these strides."""
     path = session.folder / calibration.FILE
-    known = calibration.read_calibration(path, session.wearer.id).muscles if path.exists() else {}
+    known = calibration.read_calibration(path, session.wearer.id, ChainConfig()).muscles if path.exists() else {}
     peaks = stride_peaks(envelope_v, time, muscles, strides)
     warnings = []
     missing = [name for name in muscles if name not in known]

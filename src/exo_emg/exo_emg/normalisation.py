@@ -21,6 +21,13 @@ SAME_EFFORT = 0.85
 PEAK_PERCENTILE = 99.0
 # Percentile of moving needs several strides.
 MOVING_LEAST_S = 5.0
+# A maximum belongs to its band, and the band to the sampling rate; a small difference does not matter.
+RATE_OFF_SHARE = 0.1
+# While running: the floor is this quantile of everything, activity what exceeds it by a factor. An envelope of mere
+# noise, at rest, spends 1 % above that and never reaches the factor that the peak must; walking exceeds it fivefold.
+FLOOR_SHARE, ACTIVE_OF_FLOOR, PEAK_OF_FLOOR = 0.05, 2.0, 4.0
+# Quantile of the activity; of a muscle that works for 40 % of the stride, PEAK_PERCENTILE of everything.
+ACTIVE_SHARE, ACTIVE_LEAST_S = 0.975, 1.0
 # Bins of the running percentile: 1 % wide, from below an amplifier's noise to above any muscle.
 LOWEST_V, HIGHEST_V, BIN_RATIO = 1e-8, 1e-1, 1.01
 
@@ -84,15 +91,16 @@ def dynamic_peak(
 
 
 class DynamicPeak:
-    """The robust peak of everything so far, frame by frame, in constant memory.
+    """The robust peak of activity so far, frame by frame, in constant memory.
 
-    Fresh, it knows no peak; it may grow while somebody walks, and never shrinks by more than forgetting of
-    early artefacts explains.
+    No peak is known before the channel rose clearly above its floor for some time, so somebody who rests is not
+    called active. It follows everything since the start: the first strides after it is known still
+    move it, an early artefact weighs less and less, and who only shifts weight before walking is read too high until
+    there was more walking than that.
     """
 
-    def __init__(self, channels: int, rate_hz: float, percentile: float = PEAK_PERCENTILE) -> None:
-        self._least = MOVING_LEAST_S * rate_hz
-        self._share = percentile / 100.0
+    def __init__(self, channels: int, rate_hz: float) -> None:
+        self._rate = rate_hz
         self._counts = np.zeros((math.ceil(math.log(HIGHEST_V / LOWEST_V) / math.log(BIN_RATIO)), channels))
         self._channels = np.arange(channels)
 
@@ -105,8 +113,13 @@ class DynamicPeak:
         np.add.at(self._counts, (rows[:, valid], columns[:, valid]), 1.0)
 
     def peak_v(self) -> NDArray[np.float64]:
-        """(channels,) V; NaN for a channel that has not been heard for long enough."""
-        total = self._counts.sum(axis=0)
-        rank = np.argmax(np.cumsum(self._counts, axis=0) >= self._share * total, axis=0)
-        peak = LOWEST_V * BIN_RATIO ** (rank + 0.5)
-        return np.where(total >= self._least, peak, np.nan)
+        """(channels,) V; NaN for a channel that has not been active for long enough."""
+        below = np.cumsum(self._counts, axis=0)
+        total = below[-1]
+        floor = np.argmax(below >= FLOOR_SHARE * total, axis=0)
+        active_from = np.minimum(floor + round(math.log(ACTIVE_OF_FLOOR) / math.log(BIN_RATIO)), len(below) - 1)
+        resting = below[active_from, self._channels]
+        rank = np.argmax(below >= resting + ACTIVE_SHARE * (total - resting), axis=0)
+        known = (total >= MOVING_LEAST_S * self._rate) & (total - resting >= ACTIVE_LEAST_S * self._rate)
+        known &= BIN_RATIO ** (rank - floor) >= PEAK_OF_FLOOR
+        return np.where(known, LOWEST_V * BIN_RATIO ** (rank + 0.5), np.nan)
