@@ -33,6 +33,8 @@ JOINTS = {"hip_flexion": "Hip", "knee_angle": "Knee", "ankle_angle": "Ankle"}
 ANGLE_NAMES = {"hip_flexion": "flexion", "knee_angle": "flexion", "ankle_angle": "dorsiflexion"}
 MOMENT_NAMES = {"hip_flexion": "extension", "knee_angle": "extension", "ankle_angle": "plantarflexion"}
 SIGNS = "Moments are internal, per body mass; extension and plantarflexion positive."
+NO_MOMENTS = "This recording tells no joint moments."
+CAPTION_LINE_IN = 0.17  # height of a line of the caption
 PELVIS = "Where zero pelvis tilt lies differs between models by some 13°, which moves hip angles against the band."
 KNOWN_SHARE = 0.05  # of a stride: fewer known samples are no curve
 
@@ -125,40 +127,29 @@ def gait_figure(path: Path, title: str, curves: GaitCurves, bands: Bands | None,
     Solid: mean and standard deviation of the strides, moments from measured ground reaction. Dashed: moments from
     predicted ground reaction. Grey: the normative band. `notes` are sentences for the caption.
     """
-    figure, axes = plt.subplots(2, 3, figsize=(9.5, 6.2), sharex=True)
-    for column, (joint, word) in enumerate(JOINTS.items()):
-        angle, moment = axes[:, column]
-        angle.set_title(f"{word} {ANGLE_NAMES[joint]}, °", fontsize=10)
-        moment.set_title(f"{word} {MOMENT_NAMES[joint]} moment, Nm/kg", fontsize=10)
-        if bands is not None:
-            _shade(angle, bands.angles[joint])
-            _shade(moment, bands.moments[joint])
-        for side in SIDES:
-            name = f"{joint}_{side}"
-            _curve(angle, curves.angles[name], side, "-", WORDS[side])
-            _curve(moment, curves.measured[name], side, "-", f"{WORDS[side]}, ground reaction measured")
-            _curve(moment, curves.predicted[name], side, "--", f"{WORDS[side]}, ground reaction predicted")
-            if side in curves.toe_off:
-                for axis in (angle, moment):
-                    axis.axvline(curves.toe_off[side], color=COLOURS[side], lw=0.6, ls=":", zorder=0)
-        for axis in (angle, moment):
-            axis.axhline(0.0, color="0.6", lw=0.6, zorder=0)
-            axis.spines[["top", "right"]].set_visible(False)
-        moment.set_xlabel("gait cycle of that leg, %")
-        moment.set_xlim(0.0, 100.0)
-    handles = dict(zip(*reversed(axes[1, 0].get_legend_handles_labels()), strict=True))
-    handles |= dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True)) if not handles else {}
-    figure.suptitle(title, fontsize=11)
-    caption = [SIGNS, "Mean ± SD of the strides; dotted: toe-off."]
+    loaded = any(np.isfinite(curves.moments(name)).any() for name in LEG_COORDINATES)
+    rows = 2 if loaded else 1
+    figure, axes = plt.subplots(rows, 3, figsize=(9.5, 2.4 * rows + 1.4), sharex=True, squeeze=False)
+    for column, joint in enumerate(JOINTS):
+        _angles(axes[0, column], joint, curves, bands)
+        if loaded:
+            _moments(axes[1, column], joint, curves, bands)
+        axes[-1, column].set_xlabel("gait cycle of that leg, %")
+        axes[-1, column].set_xlim(0.0, 100.0)
+    caption = [SIGNS if loaded else NO_MOMENTS, "Mean ± SD of the strides; dotted: toe-off."]
     if bands is not None:
-        caption.append(f"Grey: {bands.source}.")
-        caption.append(PELVIS)
-    figure.tight_layout(rect=(0.0, 0.03 * (len(caption) + len(notes)) + 0.04, 1.0, 1.0))
-    figure.legend(
-        handles.values(), handles.keys(), loc="lower center", ncols=len(handles), fontsize=8, frameon=False,
-        bbox_to_anchor=(0.5, 0.028 * (len(caption) + len(notes))),
-    )  # fmt: skip
-    figure.text(0.02, 0.01, "\n".join([*caption, *notes]), fontsize=7.5, va="bottom", color="0.25")
+        caption += [f"Grey: {bands.source}.", PELVIS]
+    caption += notes
+    line = CAPTION_LINE_IN / figure.get_figheight()
+    figure.suptitle(title, fontsize=11)
+    figure.tight_layout(rect=(0.0, line * (len(caption) + 2), 1.0, 1.0))
+    handles, labels = axes[-1, 0].get_legend_handles_labels()
+    if handles:
+        place = (0.5, line * len(caption))
+        figure.legend(
+            handles, labels, loc="lower center", ncols=len(handles), fontsize=8, frameon=False, bbox_to_anchor=place
+        )
+    figure.text(0.02, 0.01, "\n".join(caption), fontsize=7.5, va="bottom", color="0.25")
     buffer = io.BytesIO()
     kind = path.suffix.lstrip(".")
     figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
@@ -184,8 +175,36 @@ def write_curves(path: Path, curves: GaitCurves) -> None:
             writer.writerow("" if np.isnan(value) else f"{value:.6g}" for value in row)
 
 
+def _angles(axis: Axes, joint: str, curves: GaitCurves, bands: Bands | None) -> None:
+    axis.set_title(f"{JOINTS[joint]} {ANGLE_NAMES[joint]}, °", fontsize=10)
+    if bands is not None:
+        _shade(axis, bands.angles[joint])
+    for side in SIDES:
+        _curve(axis, curves.angles[f"{joint}_{side}"], side, "-", WORDS[side])
+    _marks(axis, curves)
+
+
+def _moments(axis: Axes, joint: str, curves: GaitCurves, bands: Bands | None) -> None:
+    axis.set_title(f"{JOINTS[joint]} {MOMENT_NAMES[joint]} moment, Nm/kg", fontsize=10)
+    if bands is not None:
+        _shade(axis, bands.moments[joint])
+    for side in SIDES:
+        name = f"{joint}_{side}"
+        _curve(axis, curves.measured[name], side, "-", f"{WORDS[side]}, ground reaction measured")
+        _curve(axis, curves.predicted[name], side, "--", f"{WORDS[side]}, ground reaction predicted")
+    _marks(axis, curves)
+
+
+def _marks(axis: Axes, curves: GaitCurves) -> None:
+    """Zero and toe-off."""
+    axis.axhline(0.0, color="0.6", lw=0.6, zorder=0)
+    for side, percent in curves.toe_off.items():
+        axis.axvline(percent, color=COLOURS[side], lw=0.6, ls=":", zorder=0)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
 def _curve(axis: Axes, curves: FloatArray, side: str, style: str, label: str) -> None:
-    if np.isfinite(curves).mean() < KNOWN_SHARE if curves.size else True:
+    if not curves.size or np.isfinite(curves).mean() < KNOWN_SHARE:
         return
     mean, sd = mean_sd(curves)
     if style == "-":

@@ -77,6 +77,12 @@ def test_the_figure_names_sides_sources_signs_and_norms(tmp_path: Path, curves: 
     assert (tmp_path / "gait.svg").stat().st_size > 1000
 
 
+def test_a_recording_without_moments_has_a_figure_of_angles_that_says_so(tmp_path: Path) -> None:
+    angles = dict.fromkeys(LEG_COORDINATES, 30.0 * wave(0.0))
+    text = plain_svg(tmp_path, gait_curves(TIME, angles, None, {}, None, STRIDES, MASS))
+    assert "tells no joint moments" in text and "Knee flexion" in text and "Nm/kg" not in text
+
+
 def plain_svg(folder: Path, curves: GaitCurves) -> str:
     """The figure without norms, its text as text."""
     import matplotlib

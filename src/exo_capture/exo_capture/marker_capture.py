@@ -161,7 +161,7 @@ def lost_markers(markers: Markers, marker_set: MarkerSet) -> list[str]:
     """Sentences about markers that disappear for longer than is filled, and come back; one per marker."""
     sentences = []
     for i, name in enumerate(markers.names):
-        seen = np.isfinite(markers.position[:, i]).all(axis=1)
+        seen: NDArray[np.bool_] = np.asarray(np.isfinite(markers.position[:, i]).all(axis=1))
         if name not in marker_set.markers or not seen.any():
             continue
         first, last = np.flatnonzero(seen)[[0, -1]]
