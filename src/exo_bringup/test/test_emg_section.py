@@ -154,9 +154,9 @@ def test_personalise_writes_the_emg_or_says_why_not_and_makes_the_twin_all_the_s
     walk: tuple[Session, SessionCapture], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def build_twin(*arguments: Any, **_: Any) -> Path:
-        with writing(arguments[4], "twin", "w01", {}, []) as folder:
+        with writing(arguments[2], "twin", "w01", {}, []) as folder:
             (folder / "gait.yaml").write_text("{}")
-        return Path(arguments[4])
+        return Path(arguments[2])
 
     monkeypatch.setattr(module, "build_twin", build_twin)
     monkeypatch.setattr(module, "build_controller", lambda twin, folder: folder)

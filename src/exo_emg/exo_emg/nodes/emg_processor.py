@@ -24,7 +24,7 @@ from exo_emg.calibration import Calibration, read_calibration
 from exo_emg.chunks import VIRTUAL, Layout, frame_id
 from exo_emg.fatigue import FatigueConfig, FatigueMonitor
 from exo_emg.normalisation import RATE_OFF_SHARE, DynamicPeak
-from exo_emg.processing import ChainConfig, EnvelopeStream, group_delay_s
+from exo_emg.processing import ChainConfig, EnvelopeStream, group_delay_s, signal_band
 from exo_emg.quality import QUIET_S
 from exo_emg.synthesis import SynthesisConfig
 from exo_interfaces.msg import EmgEnvelope, EmgFrame, Fatigue
@@ -192,6 +192,7 @@ class EmgProcessor(Node):
         if continues and first >= self._next_sample:
             return self._stream, 0
         try:
+            signal_band(frame.sampling_rate_hz, self._config.band_low_hz, self._config.band_high_hz)
             maxima_v = self._maxima_v(frame.muscles, frame.sampling_rate_hz)
             self._stream = EnvelopeStream(frame.sampling_rate_hz, maxima_v, self._config)
             if not continues:
