@@ -7,6 +7,11 @@ envelope: the edge of the lower convex hull below the middle of the data, which
 minimises the mean height above the line with no arrival below it (Moon, Skelly &
 Towsley 1999). Where a device measures acquisition times with an error either
 way, the line is the least-squares one.
+
+Each half second is held against the line before it may change it. One that lies
+far off is in doubt: a stamp was wrong, a clock was set, the device paused or the
+count is short. It stays out of the fit until the caller has judged it, and is
+forgotten if the next half second is back on the line.
 """
 
 from __future__ import annotations
@@ -26,6 +31,12 @@ from exo_common.clock import NS_PER_S
 BUCKET_NS = NS_PER_S // 2
 BUCKETS = 120
 DRIFT_MIN_NS = 10 * NS_PER_S
+# No crystal is off by more; what looks so is a wrong nominal rate. That is told by the median rate over stretches of
+# two seconds, which no single jump moves, once ten seconds have been seen.
+DRIFT_MAX_PPM = 5000.0
+RATE_BUCKETS, RATE_BUCKETS_MIN, RATE_STRETCH = 60, 20, 4
+# Time jumped, and neither drift nor delay made it, if it is off by more than this.
+JUMP_NS = 100_000_000
 # A step of the host's own clock; NTP slews at 0.5 ms per second at the most, a few microseconds between two looks.
 HOST_STEP_NS = 5_000_000
 PPM = 1e6
@@ -68,6 +79,7 @@ class ExactClock:
     """For devices whose stamps are acquisition times already: they are passed on."""
 
     drift_ppm: float | None = None
+    rate_error_ppm: float | None = None
     jitter_ms = 0.0
 
     def __init__(self, rate_hz: float) -> None:
@@ -83,10 +95,6 @@ class ExactClock:
         _, last, stamp = next((s for s in self._stamps if s[0] <= index <= s[1]), self._stamps[-1])
         return stamp + round((index - last) * self._period)
 
-    def excess_ns(self) -> float:
-        """Nothing is ever in excess of an exact clock."""
-        return 0.0
-
 
 class DeviceClock:
     """Running fit of host time = offset + index * period.
@@ -96,20 +104,25 @@ class DeviceClock:
     rate_hz : nominal sampling rate, Hz.
     one_sided : stamps are arrivals, never early; otherwise they err either way.
     drift_ppm : what is known of the device's rate from before, ppm fast against the host; None if nothing.
+    doubt_ns : how far off the line half a second is in doubt, ns.
     """
 
-    def __init__(self, rate_hz: float, one_sided: bool, drift_ppm: float | None = None) -> None:
+    def __init__(
+        self, rate_hz: float, one_sided: bool, drift_ppm: float | None = None, doubt_ns: float = JUMP_NS
+    ) -> None:
         self._nominal = NS_PER_S / rate_hz
-        self._one_sided = one_sided
+        self._one_sided, self._doubt_ns = one_sided, doubt_ns
         self._origin: tuple[int, int] | None = None
         # (Index, residual to the nominal line through the origin): one per closed bucket, and all of the open one.
         self._points: deque[tuple[float, float]] = deque(maxlen=BUCKETS)
+        self._doubtful: list[tuple[float, float]] = []
         self._open: list[tuple[float, float]] = []
         self._open_since = 0
         self._slope = -(drift_ppm or 0.0) / PPM * self._nominal
         self._offset = 0.0
-        self._excess: deque[float] = deque(maxlen=2)
+        self._rates: deque[tuple[float, float]] = deque(maxlen=RATE_BUCKETS)
         self._heights: deque[float] = deque(maxlen=2000)
+        self._renumbered_from = 0.0
         self.drift_ppm = drift_ppm
 
     def add(self, first: int, last: int, stamp_ns: int) -> None:
@@ -119,15 +132,17 @@ class DeviceClock:
             self._open_since = stamp_ns
         x = float(last - self._origin[0])
         residual = stamp_ns - self._origin[1] - x * self._nominal
-        if self._open and stamp_ns - self._open_since >= BUCKET_NS:
+        # A stamp before the bucket began is wrong, or those before it were.
+        if self._open and not 0 <= stamp_ns - self._open_since < BUCKET_NS:
             self._close(stamp_ns)
         self._open.append((x, residual))
         height = residual - self._offset - self._slope * x
         self._heights.append(height)
         if self._one_sided:
-            self._offset += min(0.0, height)
+            # No sample arrives before it is acquired, so the line is no later; if it is far later, something jumped.
+            self._offset += min(0.0, height) if height >= -JUMP_NS else 0.0
         elif not self._points:
-            self._offset = float(np.mean([r - self._slope * x for x, r in self._open]))
+            self._offset = float(np.median([r - self._slope * x for x, r in self._open]))
 
     def at(self, index: int) -> float:
         """Acquisition time of a sample, ns of the host's monotonic clock."""
@@ -140,29 +155,87 @@ class DeviceClock:
         """95th percentile of how far stamps lay from the line lately, ms: of arrivals, the varying delay."""
         return float(np.percentile(np.abs(self._heights), 95)) / 1e6 if self._heights else 0.0
 
-    def excess_ns(self) -> float:
-        """How far *all* of the last second lies beyond the line, ns; 0 while any of it is on it.
+    @property
+    def rate_error_ppm(self) -> float | None:
+        """By how much the device is faster than its nominal rate if that is more than any drift; else None."""
+        if len(self._rates) < RATE_BUCKETS_MIN:
+            return None
+        rates = np.array(self._rates)
+        passed, told = (rates[RATE_STRETCH:] - rates[:-RATE_STRETCH]).T
+        error = float(np.median(told / np.maximum(passed, 1.0) - 1.0)) * PPM
+        return error if abs(error) > DRIFT_MAX_PPM else None
 
-        Delays vary, so some arrivals of a second are prompt. If none is, the count is short or the device paused.
+    def doubts_ns(self) -> list[float]:
+        """How far each half second that is in doubt lies off the line, ns, oldest first.
+
+        Of arrivals the earliest counts: delays vary, so some arrivals of half a second are prompt.
         """
-        if len(self._excess) < 2 or self._excess[0] * self._excess[1] <= 0.0:
-            return 0.0
-        return min(self._excess, key=abs)
+        return [r - self._offset - self._slope * x for x, r in self._doubtful]
+
+    def accept(self) -> None:
+        """What is in doubt is right, and part of the line."""
+        self._points.extend(self._doubtful)
+        self._doubtful = []
+        self._fit()
+
+    def jump(self) -> None:
+        """What is in doubt is right, and the line begins anew there; the drift stays what it was before."""
+        self._points = deque(self._doubtful, maxlen=BUCKETS)
+        self._doubtful = []
+        self._heights.clear()
+        self._fit()
+
+    def renumber(self, samples: int) -> None:
+        """What is in doubt was counted short by so many samples, and lies on the line once it is counted right."""
+        self._renumbered_from = self._doubtful[0][0]
+        moved = [[(x + samples, r - samples * self._nominal) for x, r in part] for part in (self._doubtful, self._open)]
+        self._doubtful, self._open = moved
+        self.accept()
+
+    def take_back(self, samples: int) -> None:
+        """The last `renumber` was an error: those samples were late, not lost. The count keeps them nevertheless."""
+        self._points = deque((p for p in self._points if p[0] < self._renumbered_from), maxlen=BUCKETS)
+        self._doubtful, self._open = [], []
+        self.shift(samples)
+        if self._points:
+            self._fit()
+
+    def shift(self, samples: int) -> None:
+        """From now on every sample bears a number that is greater by so many."""
+        assert self._origin is not None
+        self._origin = (self._origin[0] + samples, self._origin[1])
 
     def _close(self, now_ns: int) -> None:
-        """Make one point of the open bucket and fit again."""
+        """Make one point of the open bucket; fit again, if it is not in doubt."""
+        assert self._origin is not None
+        x, r = np.array(self._open).T
+        heights = r - self._slope * x
         if self._one_sided:
-            point = min(self._open, key=lambda p: p[1] - self._slope * p[0])
+            earliest = int(np.argmin(heights))
+            point = (float(x[earliest]), float(r[earliest]))
         else:
-            point = (float(np.mean([x for x, _ in self._open])), float(np.mean([r for _, r in self._open])))
-        self._excess.append(point[1] - self._offset - self._slope * point[0])
+            # One wrong stamp must not move the point.
+            middle = float(np.mean(x))
+            point = (middle, float(np.median(heights)) + self._slope * middle)
+        self._open, self._open_since = [], now_ns
+        self._rates.append((point[0] * self._nominal + point[1], (self._origin[0] + point[0]) * self._nominal))
+        excess = point[1] - self._offset - self._slope * point[0]
+        doubts = self.doubts_ns()
+        if doubts and abs(excess - doubts[-1]) > JUMP_NS:
+            self._doubtful = []
+        if abs(excess) > self._doubt_ns:
+            self._doubtful.append(point)
+            return
+        self._doubtful = []
         self._points.append(point)
-        self._open = []
-        self._open_since = now_ns
+        self._fit()
+
+    def _fit(self) -> None:
         x, r = np.array(self._points).T
-        believed = (x[-1] - x[0]) * self._nominal >= DRIFT_MIN_NS
-        if believed:
-            self._slope = _hull_slope(x, r) if self._one_sided else float(np.polyfit(x - x.mean(), r, 1)[0])
+        if (x[-1] - x[0]) * self._nominal >= DRIFT_MIN_NS:
+            slope = _hull_slope(x, r) if self._one_sided else float(np.polyfit(x - x.mean(), r, 1)[0])
+            bound = DRIFT_MAX_PPM / PPM * self._nominal
+            self._slope = float(np.clip(slope, -bound, bound))
             self.drift_ppm = -self._slope / (self._nominal + self._slope) * PPM
         heights = r - self._slope * x
         self._offset = float(heights.min() if self._one_sided else heights.mean())

@@ -53,15 +53,38 @@ def test_drift_is_not_claimed_before_ten_seconds() -> None:
     assert clock.drift_ppm is None
 
 
-def test_late_stretch_is_an_excess_only_once_nothing_is_prompt() -> None:
-    clock = DeviceClock(RATE, one_sided=True)
+def test_a_late_stretch_is_in_doubt_only_once_nothing_is_prompt() -> None:
+    clock = DeviceClock(RATE, one_sided=True, doubt_ns=10e6)
     for k in range(1, 400):
         late = 30_000_000 if k > 200 and k % 40 else 0
         clock.add(10 * k - 9, 10 * k, START_NS + 10_000_000 * k + late)
-    assert clock.excess_ns() == 0.0
+    assert clock.doubts_ns() == []
     for k in range(400, 600):
         clock.add(10 * k - 9, 10 * k, START_NS + 10_000_000 * k + 30_000_000)
-    assert clock.excess_ns() == pytest.approx(30e6, abs=1e6)
+    assert clock.doubts_ns() == pytest.approx([30e6, 30e6, 30e6], abs=1e6)
+    clock.add(5991, 6000, START_NS + 6_000_000_000)
+    for k in range(601, 700):
+        clock.add(10 * k - 9, 10 * k, START_NS + 10_000_000 * k)
+    assert clock.doubts_ns() == [], "what passed is forgotten"
+
+
+def test_an_earlier_arrival_moves_the_line_at_once() -> None:
+    clock = DeviceClock(RATE, one_sided=True)
+    clock.add(1, 10, START_NS + 30_000_000)
+    clock.add(11, 20, START_NS + 20_000_000)
+    assert clock.at(20) == START_NS + 20_000_000
+
+
+@pytest.mark.parametrize("one_sided", [True, False])
+@pytest.mark.parametrize(("true_hz", "told"), [(990.0, -10_000.0), (1020.0, 20_000.0), (1004.0, None)])
+def test_a_nominal_rate_that_is_wrong_is_no_drift(one_sided: bool, true_hz: float, told: float | None) -> None:
+    clock = DeviceClock(RATE, one_sided)
+    for k in range(1, 4000):
+        clock.add(10 * k - 9, 10 * k, START_NS + round(10 * k / true_hz * NS_PER_S))
+        if len(clock.doubts_ns()) == 2:
+            clock.jump()
+        assert abs(clock.drift_ppm or 0.0) < 5100.0
+    assert clock.rate_error_ppm == (None if told is None else pytest.approx(told, rel=0.05))
 
 
 def test_steps_of_the_host_clock_are_followed_and_counted() -> None:
