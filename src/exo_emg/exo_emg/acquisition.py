@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Sequence
 
@@ -10,7 +11,7 @@ from exo_common.errors import ExoError
 from exo_emg.channel_map import assign
 from exo_emg.chunks import Chunk, Layout
 from exo_emg.device_clock import HostClock
-from exo_emg.drivers.interface import DeviceLost, Driver, EndOfStream, Reading, Signal, Stamps
+from exo_emg.drivers.interface import DeviceLost, Driver, EndOfStream, Reading, Signal, Stamps, Trouble
 from exo_emg.framing import Framer
 from exo_emg.processing import signal_band
 
@@ -22,21 +23,41 @@ SILENT_S = 2.0
 OPENING_PATIENCE_S = 10.0
 
 
+def _open(driver: Driver) -> Signal:
+    try:
+        return driver.open()
+    except OSError as error:
+        raise DeviceLost(f"the EMG device could not be opened ({error}); check its connection") from error
+
+
 class _Opening(threading.Thread):
     """`open` in the background: it may take seconds, in which the node still answers."""
 
     def __init__(self, driver: Driver) -> None:
         super().__init__(daemon=True)
         self._driver = driver
+        self._lock = threading.Lock()
+        self._abandoned = self._over = False
         self.signal: Signal | None = None
         self.error: Exception | None = None
         self.start()
 
     def run(self) -> None:
         try:
-            self.signal = self._driver.open()
+            self.signal = _open(self._driver)
         except Exception as error:  # told to the caller of poll()
             self.error = error
+        with self._lock:
+            self._over = True
+            if self._abandoned:
+                self._driver.close()
+
+    def abandon(self) -> None:
+        """Nobody waits for it any more: the device is let go of, now or when `open` returns."""
+        with self._lock:
+            self._abandoned = True
+            if self._over:
+                self._driver.close()
 
 
 class Acquisition:
@@ -77,12 +98,13 @@ class Acquisition:
         ExoError : if it or its channels can never be used so.
         """
         try:
-            signal = self._driver.open()
+            signal = _open(self._driver)
             self._columns, names = assign(signal.channels, self._muscles)
             layout = Layout(names, signal.rate_hz)
             # Refuses a rate that carries no EMG, and says which would.
             signal_band(signal.rate_hz)
-        except ExoError:
+        except BaseException:
+            # Whatever happened, a Ctrl-C too: the next one finds the device free.
             self._driver.close()
             raise
         self._signal, self._connected = signal, True
@@ -126,7 +148,7 @@ class Acquisition:
         """End the recording; return the rest."""
         if self._opening is not None:
             self._opening.join(OPENING_PATIENCE_S)
-            self._opening = None
+            self._opening.abandon()
         if self._connected:
             try:
                 self._driver.stop()
@@ -135,15 +157,40 @@ class Acquisition:
         return self.framer.flush()
 
     def reopen(self) -> None:
-        """Before a further `start`: open the device again if the recording before ended without it."""
-        if not self._connected:
-            self._driver.close()
-            self._check_same(self._driver.open())
-            self._connected = True
+        """Before a further `start`: open the device again if the recording before ended without it.
+
+        Raises
+        ------
+        DeviceLost : if it is not there, or is still being opened.
+        ExoError : if it came back as another one.
+        """
+        if self._connected:
+            return
+        if self._being_opened():
+            raise DeviceLost("the EMG device is still being looked for; try again in some seconds")
+        self._opening = None
+        self._driver.close()
+        self._check_same(_open(self._driver))
+        self._connected = True
 
     def close(self) -> None:
-        """Let go of the device."""
-        self._driver.close()
+        """Let go of the device; an opening that is still under way lets go of it when it is over."""
+        if self._opening is not None:
+            self._opening.abandon()
+        if not self._being_opened():
+            self._driver.close()
+
+    def trouble(self) -> Trouble | None:
+        """What is wrong although samples flow."""
+        error_ppm = self.framer.clock.rate_error_ppm
+        if error_ppm is not None:
+            assert self._signal is not None
+            rate = self._signal.rate_hz
+            return Trouble(
+                f"the device sends {rate * (1.0 + error_ppm / 1e6):.1f} samples per second in place of {rate:g}: its "
+                "nominal rate is wrong, and stamps follow in jumps; correct the device's sampling rate"
+            )
+        return self._driver.trouble()
 
     def status(self) -> dict[str, object]:
         """What there is to tell of the device, for diagnostics."""
@@ -155,6 +202,7 @@ class Acquisition:
             "repeated_samples_dropped": framer.repeated,
             "reconnections": self.reconnections,
             "device_clock_jumps": framer.jumps,
+            "turns_taken_back": framer.turns_taken_back,
             "host_clock_steps": self.host.steps,
             "jitter_p95_ms": f"{clock.jitter_ms:.2f}",
         }
@@ -164,7 +212,10 @@ class Acquisition:
         return values | self._driver.status()
 
     def _chosen(self, reading: Reading) -> Reading:
-        return Reading(reading.index, reading.samples[:, self._columns], reading.stamp_ns)
+        return dataclasses.replace(reading, samples=reading.samples[:, self._columns])
+
+    def _being_opened(self) -> bool:
+        return self._opening is not None and self._opening.is_alive()
 
     def _watch(self, heard: bool) -> None:
         now = self.host.now_ns()

@@ -89,6 +89,19 @@ def test_every_loss_is_counted(damage: Callable[[list[bytes]], list[bytes]], los
     np.testing.assert_array_equal(counts, 7 * count % 64, "a sample is not where its count says")
 
 
+@pytest.mark.parametrize("damaged", [1, 2, 3])
+def test_single_frames_between_few_damaged_ones_are_known_by_place_and_number(damaged: int) -> None:
+    good = [k for k in range(200) if not 40 <= k < 160 or k % (damaged + 1) == 0]
+    frames = [f if k in good else bytes([f[0] ^ 8]) + f[1:] for k, f in enumerate(stream(200))]
+    assert wire.Decoder(2).feed(b"".join(frames))[0].tolist() == good
+
+
+@pytest.mark.parametrize("channels", [[3, 1], [1, 1, 2]])
+def test_channels_that_the_device_cannot_send_so_are_refused(channels: list[int]) -> None:
+    with pytest.raises(ExoError, match=r"rising order; write \[1, [23]\]"):
+        BitalinoDriver(BitalinoConfig(channels=channels))
+
+
 def test_noise_is_never_taken_for_samples() -> None:
     noise = np.random.default_rng(0).integers(0, 256, 20_000, dtype=np.uint8).tobytes()
     assert len(wire.Decoder(4).feed(noise)[0]) <= 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,6 +33,43 @@ def test_package_numbers_become_a_count(numbers: list[float], expected: list[int
             index, new = driver._counted(np.array(part, dtype=float))
             count += index[new].tolist()
         assert count == expected
+
+
+def judged(numbers: np.ndarray, **config: object) -> str:
+    """What the driver says of a board that numbers its samples so."""
+    driver = BrainflowDriver(BrainflowConfig(**config))  # type: ignore[arg-type]
+    driver._rate_hz = int(RATE)
+    for part in np.array_split(numbers.astype(float), 50):
+        driver._counted(part)
+    trouble = driver.trouble()
+    assert trouble is None or trouble.grave
+    return trouble.text if trouble else ""
+
+
+def test_numbers_that_count_otherwise_are_an_error() -> None:
+    k = np.arange(2000)
+    assert judged(k % 256) == "" and judged(np.delete(k, slice(500, 560)) % 256) == ""
+    assert "counter_modulus" in judged(101 + k // 2 % 100), "two samples bear one number"
+    assert "counter_modulus" in judged(k % 200)
+    assert judged(k % 200, counter_modulus=200) == ""
+    assert judged(101 + k // 2 % 100, board="GANGLION_BOARD") == "", "known not to number samples"
+    assert judged(k[:200] * 3 % 256) == "", "too early to tell"
+
+
+def test_a_board_whose_numbers_are_not_known_is_refused() -> None:
+    with pytest.raises(ExoError, match="how GFORCE_PRO_BOARD numbers its samples is not known.*counter_modulus"):
+        BrainflowDriver(BrainflowConfig(board="GFORCE_PRO_BOARD"))
+    BrainflowDriver(BrainflowConfig(board="GFORCE_PRO_BOARD", counter_modulus=0))
+
+
+@pytest.mark.parametrize(("unit", "volts"), [("uV", 10e-6), ("mV", 10e-3), ("V", 10.0)])
+def test_the_unit_is_the_boards(unit: str, volts: float) -> None:
+    driver = BrainflowDriver(BrainflowConfig(unit=unit))
+    data = np.full((5, 8), 10.0)
+    data[0] = np.arange(8)
+    driver._board = SimpleNamespace(get_board_data=lambda: data)
+    driver._rows, driver._rate_hz = [1, 2], int(RATE)
+    np.testing.assert_allclose(driver.read()[0].samples, np.full((8, 2), volts))
 
 
 def test_the_synthetic_board_loses_nothing() -> None:

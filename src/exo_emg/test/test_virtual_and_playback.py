@@ -79,6 +79,17 @@ def test_a_missing_state_is_lost_samples_and_time_goes_on() -> None:
     assert states(started(), [0, 1, 1])[-1].index == 10, "a state that is not later adds nothing"
 
 
+def test_a_wearer_whose_time_goes_back_is_followed_on_a_new_grid_and_counted() -> None:
+    driver = started()
+    states(driver, list(range(100)))
+    readings = states(driver, list(range(-6000, -5900)))
+    assert [r.index for r in readings] == list(range(1000, 2000, 10))
+    assert [r.stamp_ns for r in readings] == [START + k * PERIOD for k in range(-6000, -5900)]
+    assert driver.status()["device_clock_jumps"] == 1
+    assert states(driver, [-5902]) == [], "messages in the wrong order are no jump"
+    assert driver.status()["device_clock_jumps"] == 1
+
+
 def test_heel_strikes_are_where_the_phase_begins_anew() -> None:
     drive = Drive(("TA_l", "TA_r"), 1000.0)
     found = []

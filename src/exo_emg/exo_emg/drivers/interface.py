@@ -81,17 +81,30 @@ class Reading:
     index : the device's count of the first sample since `start`; jumps by what was lost in between.
     samples : (n, channels) V, n >= 1; NaN where the device marks a sample as bad.
     stamp_ns : stamp of the last sample, ns; its clock is told by `Signal.stamps`.
+    arrived : the stamp is an arrival although the signal promises a measured one: the device's clock was no use. The
+        same for all readings since `start`.
     """
 
     index: int
     samples: NDArray[np.float64]
     stamp_ns: int
+    arrived: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Trouble:
+    """What is wrong with a stream that flows, in one sentence; grave if its samples are not to be used."""
+
+    text: str
+    grave: bool = False
 
 
 class Driver(abc.ABC):
     """One device. Built with its own configuration, whose fields become parameters of the node."""
 
     config_type: ClassVar[type[Parameters]] = Parameters
+    # Whether what is read was acquired just now.
+    live: ClassVar[bool] = True
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -108,7 +121,7 @@ class Driver(abc.ABC):
 
     @abc.abstractmethod
     def start(self) -> None:
-        """Let samples flow. The count of samples begins again."""
+        """Let samples flow. The count begins again with the first sample acquired from now on; none comes twice."""
 
     @abc.abstractmethod
     def read(self) -> list[Reading]:
@@ -131,6 +144,10 @@ class Driver(abc.ABC):
     def status(self) -> dict[str, object]:
         """What the driver counts itself, for diagnostics (checksum errors, battery ...)."""
         return {}
+
+    def trouble(self) -> Trouble | None:
+        """What the driver sees to be wrong although samples flow."""
+        return None
 
 
 class TopicDriver(Driver):

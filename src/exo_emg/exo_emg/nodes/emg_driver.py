@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy._rclpy_pybind11 import RCLError
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.subscription import Subscription
@@ -25,7 +26,7 @@ from exo_common.parameters import Parameters, declare, parameter
 from exo_common.qos import EVERY_SAMPLE, PUBLISH
 from exo_emg.acquisition import BACK_OFF_FIRST_S, BACK_OFF_MAX_S, Acquisition
 from exo_emg.chunks import Chunk, Layout, frame_id
-from exo_emg.drivers.interface import DeviceLost, Driver, TopicDriver, find, names
+from exo_emg.drivers.interface import DeviceLost, Driver, TopicDriver, Trouble, find, names
 from exo_emg.processing import signal_band
 from exo_emg.pump import Pump
 from exo_interfaces import msg
@@ -35,6 +36,8 @@ from exo_interfaces.msg import EmgFrame
 WATCH_S = 0.1
 # At the usual 1 kHz the band ends here; below, a good part of EMG is missing.
 USUAL_BAND_HZ = 400.0
+# Newest samples of a live device are not from the future, nor older than this, or their stamps are no acquisition.
+LATENCY_MIN_MS, LATENCY_MAX_MS = -100.0, 1000.0
 SUCCESS, FAILURE, ERROR = (
     TransitionCallbackReturn.SUCCESS,
     TransitionCallbackReturn.FAILURE,
@@ -60,10 +63,15 @@ class EmgDriverConfig(Parameters):
 
 
 def _told(transition: Callable[[Any, LifecycleState], TransitionCallbackReturn]) -> Any:
-    """A transition whose defects are logged: rclpy turns an exception into ERROR without a word."""
+    """A transition whose defects are logged: rclpy turns an exception into ERROR without a word.
+
+    One that somebody else asks for ends the starting by itself.
+    """
 
     @functools.wraps(transition)
     def wrapped(self: EmgDriver, state: LifecycleState) -> TransitionCallbackReturn:
+        if not self._by_itself:
+            self._leave_to_user()
         try:
             return transition(self, state)
         except Exception:
@@ -79,6 +87,7 @@ class EmgDriver(LifecycleNode):
     A device that goes away while active is waited for; the node stays active, says so in its diagnostics, and
     counts what was lost. What cannot be mended by waiting (the device came back as another one) raises the
     lifecycle's error transition, which lets go of the device and ends unconfigured; with autostart the node ends.
+    Whoever asks for a transition takes over from autostart.
     """
 
     def __init__(self) -> None:
@@ -99,12 +108,14 @@ class EmgDriver(LifecycleNode):
         self._lost_told = 0
         self._latency_ms: list[float] = []
         # Of starting by itself: when, and how long until a device that was not there is looked for again.
+        self._autostart = self._config.autostart
+        self._by_itself = False
         self._begin: Timer | None = None
         self._patience_s = BACK_OFF_FIRST_S
         self._diagnostics = Diagnostics(self)
         self.create_timer(1.0, self._report, clock=self._steady)
         self.create_timer(WATCH_S, self._watch, clock=self._steady)
-        if self._config.autostart:
+        if self._autostart:
             when_heard(self, self._publisher, self._config.wait_for_subscribers, self._autostart_soon)
 
     @_told
@@ -135,7 +146,9 @@ class EmgDriver(LifecycleNode):
             self._acquisition.reopen()
         except ExoError as error:
             self.get_logger().error(str(error))
+            self._fault, self._hopeless = error, not isinstance(error, DeviceLost)
             return FAILURE
+        self._fault = None
         self._sent = self._lost_told = 0
         self._acquisition.start()
         result = super().on_activate(state)
@@ -175,23 +188,45 @@ class EmgDriver(LifecycleNode):
         return SUCCESS
 
     def on_stop(self) -> None:
-        """The process ends."""
-        if not self._final:
+        """The process ends, maybe in the middle of a transition, which then cannot be followed by another."""
+        if self._final:
+            return
+        try:
             self.trigger_shutdown()
+        except RCLError:
+            self._halt()
+            self._release()
 
     def _autostart_soon(self) -> None:
-        self._begin = self.create_timer(0.0, self._autostart, clock=self._steady)
+        if self._autostart:
+            self._begin = self.create_timer(0.0, self._start, clock=self._steady)
 
-    def _autostart(self) -> None:
+    def _leave_to_user(self) -> None:
+        self._autostart = False
+        if self._begin is not None:
+            self.destroy_timer(self._begin)
+            self._begin = None
+
+    def _trigger(self, transition: Callable[[], TransitionCallbackReturn]) -> bool:
+        """A transition that the node itself wants; whether it succeeded."""
+        self._by_itself = True
+        try:
+            return transition() == SUCCESS
+        finally:
+            self._by_itself = False
+
+    def _start(self) -> None:
         """Configure and activate; again later while the device is not there."""
         if self._begin is not None:
             self.destroy_timer(self._begin)
             self._begin = None
-        if self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS:
+        # Configured it stays, if only the activation failed.
+        configured = self._acquisition is not None or self._trigger(self.trigger_configure)
+        if configured and self._trigger(self.trigger_activate):
             return
         if self._hopeless and self._fault is not None:
             raise self._fault
-        self._begin = self.create_timer(self._patience_s, self._autostart, clock=self._steady)
+        self._begin = self.create_timer(self._patience_s, self._start, clock=self._steady)
         self._patience_s = min(2.0 * self._patience_s, BACK_OFF_MAX_S)
 
     def _made(self) -> Driver:
@@ -206,7 +241,7 @@ class EmgDriver(LifecycleNode):
                 if self._pump is not None:
                     self._poll(self._pump)
                 elif self._begin is not None:
-                    self._autostart()
+                    self._start()
 
             self._subscription = self.create_subscription(
                 getattr(msg, driver.message_name), driver.topic, receive, EVERY_SAMPLE
@@ -231,14 +266,14 @@ class EmgDriver(LifecycleNode):
             self._fail(self._pump.error)
         elif self._acquisition.ended:
             self.get_logger().info("the recording has been played to its end")
-            self.trigger_deactivate()
+            self._trigger(self.trigger_deactivate)
 
     def _fail(self, error: Exception) -> None:
         """What waiting cannot mend: through the error transition to unconfigured, or to the end of the process."""
         self._fault = error if isinstance(error, ExoError) else ExoError(f"EMG driver failed: {error!r}; see its log")
         self.get_logger().error("".join(traceback.format_exception(error)) if self._fault is not error else str(error))
-        self.trigger_deactivate()
-        if self._config.autostart:
+        self._trigger(self.trigger_deactivate)
+        if self._autostart:
             raise error
 
     def _halt(self) -> None:
@@ -253,6 +288,8 @@ class EmgDriver(LifecycleNode):
         if self._acquisition is not None:
             self._acquisition.close()
             self._acquisition = None
+        elif self._driver is not None:
+            self._driver.close()
         self._driver = None
         if self._subscription is not None:
             self.destroy_subscription(self._subscription)
@@ -280,15 +317,22 @@ class EmgDriver(LifecycleNode):
         elif self._pump is None or acquisition is None:
             diagnostics.message = "inactive" if acquisition is not None else "unconfigured"
         if self._pump is None or acquisition is None:
+            diagnostics.values = {}
             return
         with self._pump.lock:
-            status, lost = acquisition.status(), acquisition.framer.lost
+            status, lost, trouble = acquisition.status(), acquisition.framer.lost, acquisition.trouble()
             latency_ms, self._latency_ms = self._latency_ms, []
         if latency_ms:
             status["latency_p95_ms"] = f"{np.percentile(latency_ms, 95):.2f}"
+            middle_ms = float(np.median(latency_ms))
+            if trouble is None and self._driver_type.live and not LATENCY_MIN_MS <= middle_ms <= LATENCY_MAX_MS:
+                trouble = Trouble(f"samples are stamped {middle_ms / 1e3:.1f} s before now; check the device's clock")
         diagnostics.values = status
         if acquisition.away:
             diagnostics.level, diagnostics.message = DiagnosticStatus.ERROR, acquisition.away
+        elif trouble is not None:
+            diagnostics.level = DiagnosticStatus.ERROR if trouble.grave else DiagnosticStatus.WARN
+            diagnostics.message = trouble.text
         elif lost > self._lost_told:
             diagnostics.level = DiagnosticStatus.WARN
             diagnostics.message = f"{lost - self._lost_told} samples lost in the last second"

@@ -25,10 +25,10 @@ class BitalinoConfig(Parameters):
 
     port: str = parameter("/dev/rfcomm0", "", "serial port of the device")
     channels: list[int] = parameter(
-        [1, 2, 3, 4], "", "analogue inputs with EMG sensors, A1 to A6; only the first four have 10 bits",
+        [1, 2, 3, 4], "", "analogue inputs with EMG sensors, A1 to A6, rising; only the first four have 10 bits",
         minimum=1, maximum=wire.CHANNELS_MAX,
     )  # fmt: skip
-    sampling_rate_hz: int = parameter(1000, "Hz", "1, 10, 100 or 1000; EMG needs 1000", minimum=1, maximum=1000)
+    sampling_rate_hz: float = parameter(1000.0, "Hz", "1, 10, 100 or 1000; EMG needs 1000", minimum=1, maximum=1000)
 
 
 class BitalinoDriver(Driver):
@@ -39,9 +39,16 @@ class BitalinoDriver(Driver):
 
     def __init__(self, config: BitalinoConfig) -> None:
         super().__init__(config)
-        self._channels = tuple(sorted(set(config.channels)))
+        self._channels = tuple(config.channels)
         if not self._channels:
             raise ExoError("parameter channels is empty; list the analogue inputs that carry EMG, e.g. [1, 2]")
+        in_order = sorted(set(config.channels))
+        if config.channels != in_order:
+            # In whatever order they are asked for, the device sends them rising.
+            raise ExoError(
+                f"parameter channels is {config.channels}, but the device sends each channel once, in rising order; "
+                f"write {in_order} and order the muscles alike"
+            )
         self._serial: serial.Serial | None = None
         self._decoder = wire.Decoder(len(self._channels))
 
@@ -64,7 +71,7 @@ class BitalinoDriver(Driver):
             self.close()
             raise DeviceLost(f"{self.config.port} does not answer as a BITalino does; check port and battery")
         labels = tuple(f"A{channel}" for channel in self._channels)
-        return Signal(labels, float(rate), Stamps.ARRIVAL, wire.SEQUENCE)
+        return Signal(labels, rate, Stamps.ARRIVAL, wire.SEQUENCE)
 
     def start(self) -> None:
         """Set the rate and start sampling."""
@@ -88,7 +95,7 @@ class BitalinoDriver(Driver):
         count, samples = self._decoder.feed(data)
         if len(count) == 0:
             return []
-        return readings(count, samples, arrived_ns, float(self.config.sampling_rate_hz))
+        return readings(count, samples, arrived_ns, self.config.sampling_rate_hz)
 
     def stop(self) -> None:
         """Bring the device to rest."""

@@ -48,7 +48,7 @@ _CRC = (0, 3, 6, 5, 12, 15, 10, 9, 11, 8, 13, 14, 7, 4, 1, 2)
 _CRC_OF_BYTE = [[_CRC[_CRC[crc] ^ (byte >> 4)] ^ (byte & 15) for byte in range(256)] for crc in range(16)]
 
 
-def rate_command(rate_hz: int) -> bytes:
+def rate_command(rate_hz: float) -> bytes:
     """Set the sampling rate, Hz; to be sent while idle.
 
     Raises
@@ -56,8 +56,8 @@ def rate_command(rate_hz: int) -> bytes:
     ExoError : if the device has no such rate.
     """
     if rate_hz not in RATE_CODES:
-        raise ExoError(f"BITalino cannot sample at {rate_hz} Hz; choose one of {', '.join(map(str, RATE_CODES))}")
-    return bytes([RATE_CODES[rate_hz] << 6 | 0x03])
+        raise ExoError(f"BITalino cannot sample at {rate_hz:g} Hz; choose one of {', '.join(map(str, RATE_CODES))}")
+    return bytes([RATE_CODES[int(rate_hz)] << 6 | 0x03])
 
 
 def start_command(channels: tuple[int, ...]) -> bytes:

@@ -39,6 +39,7 @@ class PlaybackDriver(Driver):
     """
 
     config_type = PlaybackConfig
+    live = False
     config: PlaybackConfig
 
     def __init__(self, config: PlaybackConfig, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
@@ -111,7 +112,7 @@ class PlaybackDriver(Driver):
 
     def _begin_round(self) -> None:
         assert self._file is not None, "open first"
-        self._blocks, self._rest = self._file.blocks(), None
+        self._blocks, self._rest = self._file.blocks(judge=False), None
         self._round_at = self._played
         self._rounds += 1
 

@@ -19,6 +19,8 @@ FloatArray = NDArray[np.float64]
 PERIOD_S = 0.01
 # A step between two states that is longer than this many periods means that some are missing.
 MISSING_PERIODS = 1.5
+# Times that go back by less are messages in the wrong order; by more, the simulation's clock was set.
+SET_BACK_S = 0.1
 # A phase that falls by more than this has begun a new stride.
 NEW_STRIDE = 0.5
 
@@ -55,6 +57,11 @@ class Drive:
 
     At 1000 Hz the last sample of every stretch has the very stamp of its state. Samples are made
     for the period before each state only: what lies further back after a missing state was lost.
+    When the time of the simulation goes back, the count goes on, on a new grid.
+
+    Attributes
+    ----------
+    jumps : how often the time went back.
     """
 
     def __init__(self, muscles: tuple[str, ...], sampling_rate_hz: float) -> None:
@@ -64,12 +71,16 @@ class Drive:
         self._last: State | None = None
         self._start_ns = 0
         self._next = 0
+        self.jumps = 0
 
     def until(self, state: State) -> Stretch | None:
-        """The samples up to a later state; None if there are none, or the state is not later."""
+        """The samples up to a later state; None if there are none, or the state is a little earlier."""
+        if self._last is not None and self._last.stamp_ns - state.stamp_ns > SET_BACK_S * NS_PER_S:
+            self._last = None
+            self.jumps += 1
         before = self._last or dataclasses.replace(state, stamp_ns=state.stamp_ns - round(PERIOD_S * NS_PER_S))
         if self._last is None:
-            self._start_ns = state.stamp_ns - self._ns(self._per_period - 1)
+            self._start_ns = state.stamp_ns - self._ns(self._next + self._per_period - 1)
         step = state.stamp_ns - before.stamp_ns
         if step <= 0:
             return None

@@ -92,6 +92,10 @@ class VirtualDriver(TopicDriver):
                 readings.append(Reading(stretch.first, samples, stretch.stamp_ns))
         return readings
 
+    def status(self) -> dict[str, object]:
+        """How often the wearer's time went back."""
+        return {"device_clock_jumps": self._drive.jumps if self._drive is not None else 0}
+
     def stop(self) -> None:
         """Nothing flows that would have to be stopped; what is left belongs to this recording."""
         self._states.clear()
