@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from exo_common.errors import ExoError
 from exo_emg.muscles import channel_name
@@ -18,12 +18,12 @@ def assign(labels: Sequence[str], muscles: Sequence[str]) -> tuple[list[int], tu
     ----------
     labels : what the device calls its channels.
     muscles : one entry per channel in the device's order, each a muscle as laboratories write it or `-` to leave
-        the channel out; or `label=muscle` entries, and channels not mentioned are left out; or nothing, if the
-        labels themselves name muscles.
+        the channel out; or `label=muscle` entries, and channels not mentioned or called `-` are left out; or nothing,
+        if the labels themselves name muscles.
 
     Raises
     ------
-    ExoError : if number or labels do not fit the device, or a muscle is unknown.
+    ExoError : if number or labels do not fit the device, a label does not tell one channel, or a muscle is unknown.
     """
     if not muscles:
         return list(range(len(labels))), tuple(_named(label) for label in labels)
@@ -34,14 +34,20 @@ def assign(labels: Sequence[str], muscles: Sequence[str]) -> tuple[list[int], tu
             f"parameter muscles names {len(muscles)} channels but the device has {len(labels)} "
             f"({', '.join(labels)}); give one muscle per channel, '{UNUSED}' for an unused one"
         )
-    columns = [i for i, entry in enumerate(muscles) if entry != UNUSED]
-    if not columns:
+    return _used(range(len(muscles)), muscles)
+
+
+def _used(columns: Iterable[int], muscles: Iterable[str]) -> tuple[list[int], tuple[str, ...]]:
+    """Columns and names without the unused."""
+    used = [(column, muscle) for column, muscle in zip(columns, muscles, strict=True) if muscle.strip() != UNUSED]
+    if not used:
         raise ExoError("parameter muscles leaves every channel out; name at least one muscle")
-    return columns, tuple(channel_name(muscles[i]) for i in columns)
+    return [column for column, _ in used], tuple(channel_name(muscle) for _, muscle in used)
 
 
 def _by_label(labels: Sequence[str], muscles: Sequence[str]) -> tuple[list[int], tuple[str, ...]]:
-    columns, names = [], []
+    columns: list[int] = []
+    names = []
     for entry in muscles:
         label, equals, muscle = (part.strip() for part in entry.partition("="))
         if not equals:
@@ -50,9 +56,16 @@ def _by_label(labels: Sequence[str], muscles: Sequence[str]) -> tuple[list[int],
             raise ExoError(
                 f"parameter muscles names channel '{label}', which the device does not have; it has {', '.join(labels)}"
             )
-        columns.append(list(labels).index(label))
-        names.append(channel_name(muscle))
-    return columns, tuple(names)
+        if list(labels).count(label) > 1:
+            raise ExoError(
+                f"the device calls several channels '{label}'; list the muscles in the device's order, without labels"
+            )
+        column = list(labels).index(label)
+        if column in columns:
+            raise ExoError(f"parameter muscles names channel '{label}' twice; give every channel one muscle")
+        columns.append(column)
+        names.append(muscle)
+    return _used(columns, names)
 
 
 def _named(label: str) -> str:

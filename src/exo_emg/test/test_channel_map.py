@@ -20,12 +20,24 @@ def test_muscles_by_label() -> None:
     assert assign(["A1", "A2", "A3"], ["A3=TA_r", "A1 = SOL_r"]) == ([2, 0], ("TA_r", "SOL_r"))
 
 
+def test_an_unused_label_is_left_out() -> None:
+    assert assign(["A1", "A2"], ["A1=TA_r", "A2 = -"]) == ([0], ("TA_r",))
+    assert assign(["A1", "A2"], [" - ", "TA_r"]) == ([1], ("TA_r",))
+
+
+def test_a_label_that_several_channels_have_tells_none() -> None:
+    with pytest.raises(ExoError, match="several channels 'EMG'"):
+        assign(["EMG", "EMG"], ["EMG=TA_r"])
+
+
 @pytest.mark.parametrize(
     ("muscles", "words"),
     [
         (["TA_r"], "names 1 channels but the device has 2 .A1, A2."),
         (["-", "-"], "at least one"),
         (["A1=TA_r", "SOL_r"], "mixes"),
+        (["A1=TA_r", "A1=SOL_r"], "'A1' twice"),
+        (["A1=-"], "at least one"),
         (["A9=TA_r"], "'A9'.*it has A1, A2"),
         (["TA_r", "elbow_r"], "elbow"),
         ([], "'A1'.*parameter muscles"),
