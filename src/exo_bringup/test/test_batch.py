@@ -18,7 +18,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from exo_bringup import batch, batch_folder, batch_worker
+from exo_bringup import batch, batch_folder, batch_worker, cli
 from exo_bringup.batch import FAILED, OK, PARTLY, BatchOptions, run_batch, summary_table
 from exo_bringup.batch_folder import Entry, find_wearers, plain_recordings
 from exo_bringup.wearer_analysis import FOLDER, KIND, WearerResult, WearerSessions
@@ -279,6 +279,21 @@ def test_a_part_that_failed_is_told_and_tried_again(
     assert result["status"] == FAILED and "RuntimeError: boom" in result["reason"]
     (out.parent / "in" / "walk.trc").unlink()
     assert "is not a file" in run(out, monkeypatch)["reason"]
+
+
+@pytest.mark.usefixtures("fake_worker")
+def test_the_command_tells_by_its_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EXO_ROOT", str(tmp_path))
+    good, mixed = folders(tmp_path / "good", "w1"), folders(tmp_path / "mixed", "w1", "bad")
+    assert cli.main(["personalise", "--batch", str(good)]) == 0
+    assert (tmp_path / "out" / "batch" / "good" / "summary.csv").is_file()
+    assert cli.main(["personalise", str(mixed), "--batch", "--jobs", "1", "--out", str(tmp_path / "o")]) == 1
+    assert "the labels are wrong" in capsys.readouterr().out
+    assert cli.main(["personalise", "--batch", str(tmp_path / "nowhere")]) == cli.BAD_INPUT
+    assert cli.main(["personalise", str(good), "--no-twin", "--jobs", "3"]) == cli.BAD_INPUT
+    assert "--no-twin and --jobs belong to a batch" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.skipif(not GAIT.is_dir(), reason="the shared recordings are not beside this checkout")
