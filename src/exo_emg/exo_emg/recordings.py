@@ -32,8 +32,13 @@ __all__ = ["FileOptions", "Recording", "RecordingFile", "open_recording", "read_
 # The largest surface EMG: peaks of the strongest muscles stay below 10 mV (Merletti & Farina 2016, ch. 1).
 # Looked at is the 99th percentile of the absolute value, so that single spikes do not count.
 LARGEST_V = 0.01
-# Electrode and amplifier alone make 1 uV RMS. A whole file far below is in the wrong unit, or nothing was connected.
-QUIETEST_V = 5e-8
+# A wrong unit makes every channel too loud; one that is open, or two, are for the quality of channels to mark.
+LOUD_SHARE = 0.8
+# The ground electrode that falls off makes all channels loud as well, but not for so large a part of a recording.
+LOUD_BLOCKS = 0.2
+# Electrode and amplifier alone make 1 uV RMS, which 1 % of the samples exceed 2.6 times; muscles that do anything make
+# ten times as much. A file without a louder second is in the wrong unit, or nothing was connected.
+QUIETEST_V = 2e-6
 # Raw EMG has as much below zero as above; an envelope at most what its filter undershoots.
 UNDERSHOOT = 0.1
 
@@ -94,24 +99,27 @@ class RecordingFile:
         """What was left out, assumed or mended; complete after the file has been read."""
         return tuple(dict.fromkeys(self._contents.notes))
 
-    def blocks(self) -> Iterator[FloatArray]:
+    def blocks(self, judge: bool = True) -> Iterator[FloatArray]:
         """Consecutive (n, channels) pieces in V, or fractions where `raw` is False; NaN where samples are missing.
+
+        Parameters
+        ----------
+        judge : whether amplitudes that are impossible in this unit are refused, at the end; no for what is played to
+            a running system, which marks channels by itself.
 
         Raises
         ------
         ExoError : if the file is damaged or truncated, or its amplitudes cannot be those of muscles in this unit.
         """
-        largest = 0.0
+        loudest, loud, count = np.zeros(self.layout.channels), np.zeros(self.layout.channels), 0
         for block in self._contents.blocks():
             scaled = block * self._scale
-            if self.raw:
-                largest = max(largest, self._check_largest(scaled))
+            if self.raw and judge and np.isfinite(scaled).any():
+                size = self._loudness(scaled)
+                loudest, loud, count = np.maximum(loudest, size), loud + (size > LARGEST_V), count + 1
             yield scaled
-        if self.raw and largest < QUIETEST_V:
-            raise ExoError(
-                f"{self.source}: no EMG reaches {QUIETEST_V:g} V, which is less than an amplifier's noise; "
-                "the unit is wrong or nothing was connected: give the unit of the numbers (V, mV or uV)"
-            )
+        if count and self._judged.any():
+            self._judge(loudest, loud / count)
 
     def chunks(self, seconds: float = 1.0) -> Iterator[Chunk]:
         """The file piece by piece; the stamps count from `time0_s`."""
@@ -143,25 +151,36 @@ class RecordingFile:
                 raise ExoError(f"{self.source}: EMG channel '{label}' is in '{unit}'; export it in V, mV or uV")
         return True, np.array([VOLT_UNITS[unit or options.unit or "V"] for unit in stated])
 
-    def _check_largest(self, block: FloatArray) -> float:
-        """The largest 99th percentile of the channels, V; refused when no muscle can be so loud."""
-        if not len(block):
-            return 0.0
+    def _loudness(self, block: FloatArray) -> FloatArray:
+        """(channels,) 99th percentile of the absolute value, V; 0 where no muscle is measured."""
         finite = np.isfinite(block)
         # Some amplifiers put EMG on an offset.
         centre = np.sum(block, axis=0, where=finite) / np.maximum(1, finite.sum(axis=0))
         size = np.where(finite, np.abs(block - centre), 0.0)
-        largest = np.where(self._judged, np.percentile(size, 99.0, axis=0), 0.0)
-        loudest = int(np.argmax(largest))
-        if largest[loudest] > LARGEST_V:
-            scale = float(self._scale[loudest])
-            smaller = [unit for unit in ("mV", "uV") if largest[loudest] / scale * VOLT_UNITS[unit] <= LARGEST_V]
+        return np.where(self._judged, np.percentile(size, 99.0, axis=0), 0.0)
+
+    def _judge(self, loudest: FloatArray, loud: FloatArray) -> None:
+        """Refuse a wrong unit by each channel's (channels,) loudness, V, and share of blocks that are too loud."""
+        worst = int(np.argmax(loudest))
+        name = self.layout.muscles[worst]
+        if np.mean(loud[self._judged] > LOUD_BLOCKS) >= LOUD_SHARE:
+            scale = float(self._scale[worst])
+            smaller = [unit for unit in ("mV", "uV") if loudest[worst] / scale * VOLT_UNITS[unit] <= LARGEST_V]
             guess = f"it looks like {smaller[0]}" if smaller and VOLT_UNITS[smaller[0]] < scale else "it is no EMG"
             raise ExoError(
-                f"{self.source}: {self.layout.muscles[loudest]} reaches {largest[loudest]:.3g} V, more than a muscle "
-                f"gives (10 mV): {guess}, or the amplifier's gain was not divided out; give the unit of the numbers"
+                f"{self.source}: {name} reaches {loudest[worst]:.3g} V, more than a muscle gives (10 mV), and nearly "
+                f"all others do: {guess}, or the amplifier's gain was not divided out; give the unit of the numbers"
             )
-        return float(largest[loudest])
+        if loudest[worst] < QUIETEST_V:
+            raise ExoError(
+                f"{self.source}: no EMG reaches {QUIETEST_V:g} V, which is an amplifier's own noise; "
+                "the unit is wrong or nothing was connected: give the unit of the numbers (V, mV or uV)"
+            )
+        for channel in np.flatnonzero(loudest > LARGEST_V):
+            self._contents.notes.append(
+                f"{self.layout.muscles[channel]} reaches {1e3 * loudest[channel]:.0f} mV, more than a muscle gives: "
+                "an open electrode, by the look of it"
+            )
 
 
 def open_recording(

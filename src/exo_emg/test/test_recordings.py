@@ -106,7 +106,7 @@ def test_a_large_table_is_never_whole_in_memory(tmp_path: Path, monkeypatch: pyt
         ("time,R_soleus,L_TA", 1e3, "looks like mV"),
         ("time,R_soleus,L_TA", 1e6, "looks like uV"),
         ("time,R_soleus [mV],L_TA [mV]", 1e6, "looks like uV"),
-        ("time,R_soleus [uV],L_TA [uV]", 1.0, "less than an amplifier's noise"),
+        ("time,R_soleus [uV],L_TA [uV]", 1.0, "an amplifier's own noise"),
         ("time,R_soleus,L_TA [bar]", 1.0, "left out|bar"),
         ("time,R_soleos,L_TA", 1.0, "R_soleos.*did you mean soleus"),
         ("time,soleus,L_TA", 1.0, "names no side"),
@@ -126,6 +126,36 @@ def test_what_cannot_be_trusted_is_refused(tmp_path: Path, names: str, scale: fl
     with pytest.raises(ExoError, match=words) as refused:
         read_recording(path)
     assert "\n" not in str(refused.value) and "a.csv" in str(refused.value)
+
+
+def test_one_open_electrode_is_noted_and_a_ground_that_falls_off_is_no_wrong_unit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording_tables, "BLOCK_ROWS", 200)
+    hum = 0.05 * np.sin(2.0 * np.pi * 50.0 * np.arange(3000) / RATE)
+    open_one, no_ground = signal(), signal()
+    open_one[1000:, 1] = hum[1000:]
+    no_ground[2600:] = hum[2600:, None]
+    found = read_recording(table(tmp_path / "a.csv", open_one))
+    np.testing.assert_allclose(found.samples, open_one, rtol=1e-6)
+    assert any("tibialis_anterior_l reaches 50 mV" in note for note in found.notes)
+    assert not any("soleus_r" in note for note in found.notes)
+    assert len(read_recording(table(tmp_path / "b.csv", no_ground)).samples) == 3000
+
+
+def test_what_is_played_is_never_refused_for_its_amplitude(tmp_path: Path) -> None:
+    file = open_recording(table(tmp_path / "a.csv", 1e3 * signal()))
+    assert sum(len(block) for block in file.blocks(judge=False)) == 3000
+    with pytest.raises(ExoError, match="looks like mV"):
+        file.read()
+
+
+def test_a_file_in_v_that_is_read_as_mv_is_refused(tmp_path: Path) -> None:
+    bursts = signal() * (np.arange(3000)[:, None] % 1000 < 400) + 1e-6 * signal(6000)[3000:]
+    path = table(tmp_path / "a.csv", bursts)
+    assert np.std(read_recording(path).samples) > 1e-4
+    with pytest.raises(ExoError, match="amplifier's own noise"):
+        read_recording(path, FileOptions(unit="mV"))
 
 
 @pytest.mark.parametrize(
