@@ -57,7 +57,7 @@ def real_figures(data: Path, console: Console) -> dict[str, float]:
     """Bad channels and timing of the real recordings, printed; and the figures."""
     sets = {"gait_speeds": emg_real.gait_speeds(data), "emg_walking": emg_real.treadmill(data)}
     bad = Table(title="real EMG: channels that must not be used")
-    for column in ("recording", "muscle", "reason"):
+    for column in ("recording", "muscle", "reason", "seconds marked, %"):
         bad.add_column(column)
     on = Table(title="real EMG: share of the gait cycle in which a muscle is on or off as the norm says, %")
     for column in ("recordings", "muscle", "agrees", "never changing", "edges off by", "strides"):
@@ -65,7 +65,7 @@ def real_figures(data: Path, console: Console) -> dict[str, float]:
     figures: dict[str, float] = {}
     for name, found in sets.items():
         for flag in found.flags:
-            bad.add_row(flag.recording, flag.muscle, flag.reason)
+            bad.add_row(flag.recording, flag.muscle, flag.reason, f"{flag.bad_pct:.0f}")
         timing = emg_real.timing(data, found.cycles)
         for muscle, own in timing.items():
             on.add_row(
@@ -84,6 +84,23 @@ def real_figures(data: Path, console: Console) -> dict[str, float]:
     console.print(bad)
     console.print(on)
     return figures
+
+
+def fatigue_tables(found: Mapping[str, float]) -> list[Table]:
+    """Medians beside the worst, and every kind of noise, ours and the peer's."""
+    slope = Table(title="slope of the median frequency: error, % of the true slope")
+    for column in ("signal", "median", "worst of all seeds and muscles", "peer, median"):
+        slope.add_column(column)
+    for name, key in (("plain", ""), ("hard", "_hard")):
+        keys = (f"fatigue_slope_error_pct{key}", f"fatigue_slope_error_pct{key}_worst", f"peer_slope_error_pct{key}")
+        slope.add_row(name, *(f"{found[key]:.1f}" for key in keys))
+    rested = Table(title="rested: seeds with false fatigue, %; muscles whose 95 % interval misses the truth, %")
+    for column in ("noise", "ours", "peer by the same rule", "interval misses"):
+        rested.add_column(column)
+    for name, key in (("steady", ""), *((noise, f"_{noise}") for noise in emg_fatigue.NOISES)):
+        keys = ("false_fatigue_pct", "peer_false_fatigue_pct", "false_fatigue_interval_misses_pct")
+        rested.add_row(name, *(f"{found[f'{own}{key}']:.1f}" for own in keys))
+    return [slope, rested]
 
 
 def main() -> int:
@@ -129,10 +146,12 @@ def main() -> int:
         table.add_column(column)
     for name, (ours, peer) in muscles.items():
         table.add_row(name, f"{ours:.3f}", f"{peer:.3f}")
-    console.print(table)
+    for own_table in (table, *fatigue_tables(fatigue)):
+        console.print(own_table)
     data = (
         "synthetic EMG from the 10 envelopes of walking_3d and 8 walking patterns; 30 min of programmed fatigue; raw "
-        "EMG of 12 wearers (gait_speeds) and one (emg_walking); three drivers over their protocols"
+        "EMG of 12 wearers (gait_speeds) and one (emg_walking); three drivers over their protocols. "
+        "Keys without _worst are medians (fatigue) or means (envelopes)"
     )
     report("emg", figures, peers, data, list(range(options.seeds)), time.monotonic() - started)
     return 0

@@ -173,7 +173,7 @@ def peer_medians(signal: NDArray[np.float64], channel: int) -> tuple[NDArray[np.
     starts = range(0, len(signal) - size + 1, size)
     spectra = [tiling.spectra(signal[a : a + size, channel : channel + 1]).mean(axis=(0, 1)) for a in starts]
     minutes = (np.arange(len(spectra)) + 0.5) * PEER_WINDOW_S / 60.0
-    return minutes, median_frequency(tiling.frequency_hz, np.array(spectra))
+    return minutes.astype(float), median_frequency(tiling.frequency_hz, np.array(spectra))
 
 
 def peer_slope(signal: NDArray[np.float64], channel: int) -> float:

@@ -54,6 +54,7 @@ class Flag:
     recording: str
     muscle: str
     reason: str
+    bad_pct: float  # of the recording's seconds in which something was wrong, the last begun one included
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +68,8 @@ class Found:
 
 def gait_speeds(data: Path) -> Found:
     """The C3D files of 12 wearers, a comfortable and a fast trial each."""
-    channels, flags, cycles = 0, [], {}
+    channels, flags = 0, list[Flag]()
+    cycles: dict[str, list[FloatArray]] = {}
     for path in sorted((data / "gait_speeds").glob("*/*_C[45]_*.c3d")):
         recording = read_recording(path)
         processed = process_recording([recording.samples], recording.layout.rate_hz, CONFIG)
@@ -103,7 +105,7 @@ def _collect(
     flags = []
     for column, (name, report) in enumerate(zip(names, processed.channels, strict=True)):
         if report.reason:
-            flags.append(Flag(source, name, report.reason))
+            flags.append(Flag(source, name, report.reason, 100.0 * float(np.mean(processed.codes[:, column] > 0))))
             continue
         for begin, end in itertools.pairwise(strikes):
             at = begin + (np.arange(POINTS) + 0.5) / POINTS * (end - begin)
