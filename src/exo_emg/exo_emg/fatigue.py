@@ -25,7 +25,8 @@ certain recovery lowers it. Luttmann's method names quadrants; the grading, the
 end point f_x and the caution are ours.
 
 What it cannot do. It compares a muscle with itself earlier in the same session,
-never with other muscles or days. Electrodes that dry, slip or warm up shift the
+never with other muscles or days. The noise of electrodes that settle or dry is
+subtracted (:mod:`exo_emg.stride_windows`), but those that slip or warm up shift the
 spectrum without fatigue, and so do a change of movement (other muscle lengths and
 fibre velocities under the electrode), of speed, slope or assistance: judge at a
 steady task. Recovery is followed, but with a lag of half `trend_span_s`. Without
