@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from exo_common.clock import NS_PER_S
 from exo_common.errors import ExoError
 
-
 VIRTUAL = "virtual"
 
 

@@ -25,7 +25,7 @@ REST_PERCENTILE, EFFORT_OF_REST = 10.0, 10.0
 # An offset is constant when the signal stays around it but for one sample in a hundred.
 CONSTANT_PERCENTILE = 99.0
 # What makes a channel unfit for a maximum. Neighbours may be heard: they are weaker than a muscle at full effort.
-UNFIT = ("nan", "units", "saturated", "flat", "loose", "mains", "artefact")
+UNFIT = ("nan", "units", "offset", "saturated", "flat", "loose", "mains", "artefact")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -122,7 +122,7 @@ def group_delay_s(config: ChainConfig, sampling_rate_hz: float = 1000.0, mains_h
 
     The power of modulated noise passes a filter as its modulation passes the square of the filter's impulse response;
     rectified, it passes the low-pass. The delay is that of both at :data:`MODULATION_HZ`: 39 ms of a low-pass at 6 Hz,
-    1 ms of the band-pass, and some 3 ms where notches (`mains_hz`) are in use.
+    1 ms of a band-pass of 20-400 Hz, and some 2 ms where notches (`mains_hz`) are in use.
     """
     sos = np.vstack([band_sos(sampling_rate_hz, config), notch_sos(sampling_rate_hz, mains_hz, config)])
     impulse = np.zeros(round(RINGING_S * sampling_rate_hz))

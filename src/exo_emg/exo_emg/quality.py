@@ -8,6 +8,7 @@ that full effort reads: 5 uV of hum harm a channel that reads 20 uV at best, and
 |---|---|
 | nan | numbers that are none: the device says the channel is unplugged |
 | units | beyond any amplifier's range: mV or uV given as V |
+| offset | a constant voltage of the electrodes, which direct current brings along, leaves the range |
 | saturated | at the edge of the amplifier's range |
 | flat | no signal at all, not even noise |
 | loose | the signature of a lifting electrode: slow wander and mains rise, the fast part of the signal is gone |
@@ -40,9 +41,12 @@ RAIL_FRACTION = 0.01
 SATURATED_LEVEL = 0.99
 # An amplifier's own overshoot stays below twice its range; a thousandfold unit does not.
 BEYOND_RANGE = 2.0
+# Electrodes hold less than this against each other, V; an amplifier for direct current shows it under the EMG.
+OFFSET_MOST_V = 1.0
 # Ordered by which reason is told when several hold.
 REASONS = (
-    "", "settling", "short", "crosstalk", "noisy", "artefact", "mains", "loose", "flat", "saturated", "units", "nan",
+    "", "settling", "short", "crosstalk", "noisy", "artefact", "mains", "loose", "flat", "saturated", "offset",
+    "units", "nan",
 )  # fmt: skip
 CODE = {reason: code for code, reason in enumerate(REASONS)}
 
@@ -240,15 +244,17 @@ def crosstalk_faults(
 
 def hard_codes(raw: NDArray[np.float64], full_scale_v: float, flat_v: float) -> NDArray[np.int64]:
     """(channels,) index into :data:`REASONS` for what a stretch of (n, channels) raw samples, V, cannot be."""
-    return _hard(_hard_sums(raw, full_scale_v), len(raw), flat_v)
+    return _hard(_hard_sums(raw, full_scale_v), len(raw), full_scale_v, flat_v)
 
 
 def _hard_sums(raw: NDArray[np.float64], full_scale_v: float) -> NDArray[np.float64]:
-    """(5, channels) counts of samples that are no numbers, at the rail, beyond it; sums of x and x^2."""
+    """(7, channels) counts of samples that are no numbers, at the rail, beyond it; sums of x and x^2, x within the
+    range, and within what electrodes hold."""
     finite = np.isfinite(raw)
     known = raw if finite.all() else np.where(finite, raw, 0.0)
     size = np.abs(known)
     clean = np.clip(known, -full_scale_v, full_scale_v)
+    wide = np.clip(known, -OFFSET_MOST_V, OFFSET_MOST_V)
     return np.stack(
         [
             (~finite).sum(axis=0),
@@ -256,17 +262,23 @@ def _hard_sums(raw: NDArray[np.float64], full_scale_v: float) -> NDArray[np.floa
             (size > BEYOND_RANGE * full_scale_v).sum(axis=0),
             clean.sum(axis=0),
             np.square(clean).sum(axis=0),
+            wide.sum(axis=0),
+            np.square(wide).sum(axis=0),
         ]
     )
 
 
-def _hard(sums: NDArray[np.float64], n: int, flat_v: float) -> NDArray[np.int64]:
-    broken, rail, beyond, x, xx = sums
+def _hard(sums: NDArray[np.float64], n: int, full_scale_v: float, flat_v: float) -> NDArray[np.int64]:
+    broken, rail, beyond, x, xx, wide, wide2 = sums
+    middle = np.abs(wide / n)
+    steady = wide2 / n - middle**2 < full_scale_v**2
+    offset = steady & (middle > (2.0 - SATURATED_LEVEL) * full_scale_v) & (middle < SATURATED_LEVEL * OFFSET_MOST_V)
     codes = np.zeros(len(x), dtype=np.int64)
     faults = {
         "flat": xx / n - (x / n) ** 2 < flat_v**2,
         "saturated": rail > RAIL_FRACTION * n,
-        "units": beyond > RAIL_FRACTION * n,
+        "offset": offset,
+        "units": (beyond > RAIL_FRACTION * n) & ~offset,
         "nan": broken > 0,
     }
     for reason, fault in faults.items():
@@ -307,7 +319,7 @@ class LiveQuality:
         # Per frame in the window: samples, and sums over them (broken, at the rail, beyond it, x, x^2).
         self._frames: deque[tuple[int, NDArray[np.float64]]] = deque()
         self._samples = 0
-        self._sums = np.zeros((5, channels))
+        self._sums = np.zeros((7, channels))
         self._settling = self._window
         self._ring = np.zeros((window_samples(sampling_rate_hz), channels))
         self._carrier = np.zeros_like(self._ring)
@@ -392,7 +404,7 @@ class LiveQuality:
         codes[self._hears] = CODE["crosstalk"]
         if len(self._lows) == self._lows.maxlen:
             codes[np.min(self._lows, axis=0) > FLOOR_OF_MAXIMUM * self.reference_v] = CODE["noisy"]
-        hard = _hard(self._sums, max(1, self._samples), self._flat_v)
+        hard = _hard(self._sums, max(1, self._samples), self._full_scale_v, self._flat_v)
         return np.maximum(np.maximum(codes, self._soft), hard)
 
     def quiet(self) -> NDArray[np.bool_]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 WORDS = {
     "nan": ("the device sent no numbers, as if unplugged", "plug the electrode in and record again"),
     "units": ("the numbers are beyond any amplifier's range", "give the unit they are in (V, mV or uV)"),
+    "offset": (
+        "a constant voltage of the electrodes leaves the amplifier's range",
+        "give the amplifier's own range (full_scale_v)",
+    ),
     "saturated": ("the signal was at the edge of the amplifier's range", "lower the gain or fix the electrode"),
     "flat": ("there is no signal, not even noise", "check cable and electrode"),
     "loose": ("drift and hum stand in place of fast signal, as of a lifting electrode", "fix it to cleaned skin"),

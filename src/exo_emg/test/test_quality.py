@@ -36,6 +36,7 @@ def faulty(fault: str) -> NDArray[np.float64]:
     samples[:, 1] = {
         "nan": np.full(len(own), np.nan),
         "units": 1e3 * own,
+        "offset": own + 5e-2,
         "saturated": np.clip(100.0 * own, -6e-3, 6e-3),
         "flat": np.zeros(len(own)),
         "loose": loose(own, rng),
@@ -47,7 +48,7 @@ def faulty(fault: str) -> NDArray[np.float64]:
     return samples
 
 
-FAULTS = ["nan", "units", "saturated", "flat", "loose", "mains", "artefact", "noisy", "crosstalk"]
+FAULTS = ["nan", "units", "offset", "saturated", "flat", "loose", "mains", "artefact", "noisy", "crosstalk"]
 
 
 def offline(samples: NDArray[np.float64]) -> Processed:
@@ -180,3 +181,12 @@ def test_live_a_channel_that_never_moves_is_told() -> None:
     assert not stream.quality.quiet().any(), "twenty seconds may be a rest"
     stream.process(samples[20000:])
     assert stream.quality.quiet().tolist() == [False, True] and stream.valid.all()
+
+
+def test_an_offset_within_the_range_is_no_fault() -> None:
+    samples = walking() + np.array([5e-2, -8e-2, 0.0])
+    config = ChainConfig(full_scale_v=0.1)
+    assert [channel.reason for channel in process_recording([samples], RATE, config).channels] == [""] * 3
+    stream = EnvelopeStream(RATE, MAXIMA, config)
+    stream.process(samples)
+    assert stream.reasons() == [""] * 3

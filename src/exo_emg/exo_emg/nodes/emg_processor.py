@@ -277,6 +277,10 @@ class EmgProcessor(Node):
         message.header.stamp = to_stamp(self._newest_ns)
         message.muscles = list(self._muscles)
         judged = self._fatigue.report()
+        known = sum(math.isfinite(own.median_frequency_pct) for own in judged)
+        self._diagnostics.values["fatigue"] = f"{known} of {len(judged)} muscles judged" + (
+            "" if known == len(judged) else "; the others need minutes of steady strides on a good channel"
+        )
         message.index = [own.index for own in judged]
         message.confidence = [0.0 if math.isnan(own.confidence) else own.confidence for own in judged]
         message.median_frequency = [own.median_frequency_pct for own in judged]
