@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ class Fake(Driver):
     def __init__(self) -> None:
         super().__init__(Parameters())
         self.now_ns = 50 * NS_PER_S
-        self.rate = RATE
+        self.rate = self.true_rate = RATE
         self.labels: tuple[str, ...] = ("TA_r", "SOL_r")
         self.there, self.silent, self.ended = True, False, False
         self.calls: list[str] = []
@@ -50,7 +51,7 @@ class Fake(Driver):
             raise DeviceLost("unplugged")
         if self.ended:
             raise EndOfStream
-        due = round((self.now_ns - self._started_ns) * RATE / NS_PER_S)
+        due = round((self.now_ns - self._started_ns) * self.true_rate / NS_PER_S)
         if self.silent or due == self._sent:
             return []
         reading = Reading(self._sent, np.ones((due - self._sent, len(self.labels))), self.now_ns)
@@ -120,6 +121,116 @@ def test_a_device_that_goes_away_is_waited_for_and_the_time_counted_as_lost(how:
         assert 4 <= run.device.calls.count("open") <= 8, "patience grows"
 
 
+class Slow(Fake):
+    """Opens only when the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.opening = self.overlaps = 0
+
+    def open(self) -> Signal:
+        self.opening += 1
+        self.overlaps += self.opening > 1
+        self.gate.wait(10.0)
+        self.opening -= 1
+        return super().open()
+
+    def close(self) -> None:
+        self.overlaps += self.opening > 0
+        super().close()
+
+
+def test_an_opening_that_nobody_waits_for_lets_go_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exo_emg.acquisition.OPENING_PATIENCE_S", 0.05)
+    device = Slow()
+    acquisition = Acquisition(device, (), HostClock(lambda: device.now_ns, lambda: device.now_ns))
+    acquisition.connect()
+    acquisition.start()
+    device.there = False
+    acquisition.poll()
+    device.there = True
+    device.gate.clear()
+    device.now_ns += NS_PER_S
+    acquisition.poll()
+    opening = acquisition._opening
+    assert opening is not None and opening.is_alive()
+    acquisition.stop()
+    with pytest.raises(DeviceLost, match="still being looked for"):
+        acquisition.reopen()
+    acquisition.close()
+    device.gate.set()
+    opening.join(5.0)
+    assert device.overlaps == 0, "it was opened or closed while it was being opened"
+    assert device.calls[-2:] == ["open", "close"], "it was left open"
+    acquisition.reopen()
+    assert device.calls[-1] == "open"
+
+
+def test_an_opening_that_succeeds_unseen_is_closed_too() -> None:
+    run = Run()
+    run.acquisition.connect()
+    run.acquisition.start()
+    run.go(0.1)
+    run.device.there = False
+    run.go(0.1)
+    run.device.there = True
+    run.device.now_ns += NS_PER_S
+    run.acquisition.poll()
+    opening = run.acquisition._opening
+    assert opening is not None
+    opening.join(5.0)
+    run.acquisition.stop()
+    assert run.device.calls[-2:] == ["open", "close"]
+
+
+def test_an_error_of_the_system_at_opening_is_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run()
+    run.acquisition.connect()
+    run.acquisition.start()
+    run.go(0.1)
+    run.device.there = False
+    run.go(0.1)
+
+    def reset() -> Signal:
+        raise OSError(19, "No such device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run.device, "open", reset)
+        run.device.there = True
+        run.go(1.0)
+        assert "No such device" in run.acquisition.away
+        with pytest.raises(DeviceLost, match="No such device"):
+            Acquisition(run.device).connect()
+    run.go(BACK_OFF_MAX_S)
+    assert not run.acquisition.away and run.acquisition.reconnections == 1
+
+
+def test_a_ctrl_c_while_connecting_lets_go_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run()
+
+    def interrupted() -> Signal:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.device, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.acquisition.connect()
+    assert run.device.calls == ["close"]
+
+
+def test_a_wrong_nominal_rate_is_told() -> None:
+    run = Run()
+    run.device.true_rate = 1020.0
+    run.acquisition.connect()
+    run.acquisition.start()
+    run.go(5.0)
+    assert run.acquisition.trouble() is None, "too early to tell"
+    run.go(10.0)
+    trouble = run.acquisition.trouble()
+    assert trouble is not None and "sends 1020" in trouble.text and "nominal rate is wrong" in trouble.text
+
+
 def test_another_device_in_its_place_is_refused() -> None:
     run = Run()
     run.acquisition.connect()
@@ -168,10 +279,17 @@ def test_a_step_of_the_host_clock_is_followed_and_loses_nothing() -> None:
 
 def test_every_driver_has_its_folder_of_the_same_shape() -> None:
     assert {"bitalino", "brainflow", "lsl", "playback", "virtual"} <= set(names())
+    # What the launch file gives to whichever driver.
+    launched = Path(__file__).resolve().parents[2] / "exo_bringup" / "config" / "emg.yaml"
+    usual = yaml.safe_load(launched.read_text(encoding="utf-8"))["emg_driver"]["ros__parameters"]
     for name in names():
         driver = find(name)
         folder = Path(inspect.getfile(driver)).parent
         assert (folder / "README.md").read_text(encoding="utf-8").startswith(f"# {name}")
+        shared = {key: value for key, value in usual.items() if key in driver.config_type.__dataclass_fields__}
+        from_mapping(driver.config_type, shared, "emg.yaml")
+        for key, value in shared.items():
+            assert type(value) is type(getattr(driver.config_type(), key)), f"{key} has another type in {name}"
         values = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["emg_driver"]["ros__parameters"]
         assert values.pop("driver") == name
         for of_the_node in ("muscles", "autostart"):

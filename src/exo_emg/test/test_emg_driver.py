@@ -5,19 +5,27 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import os
+import select
 import signal
 import sys
+import time
+import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 
-from exo_common.clock import NS_PER_S, to_ns
+from exo_common.clock import NS_PER_S, to_ns, to_stamp
+from exo_common.qos import EVERY_SAMPLE, PUBLISH
+from exo_emg.drivers.bitalino import wire
 from exo_emg.drivers.bitalino.emulator import Emulator
+from exo_emg.muscles import GROUP_CHANNELS
+from exo_interfaces.msg import TwinState
 
 BENCHMARK = Path(__file__).resolve().parents[3] / "benchmarks" / "emg_drivers.py"
 DOMAIN = 28
@@ -65,6 +73,18 @@ class Lifecycle:
         future = client.call_async(request)
         assert self._listener.spin_until(future.done)
         return future.result()
+
+
+def health(listener: Any) -> list[DiagnosticStatus]:
+    """The driver's diagnostics as they come."""
+    told: list[DiagnosticStatus] = []
+    listener.node.create_subscription(
+        DiagnosticArray,
+        "/diagnostics",
+        lambda array: told.extend(s for s in array.status if s.name == "emg_driver"),
+        EVERY_SAMPLE,
+    )
+    return told
 
 
 def assert_continuous(listener: Any) -> None:
@@ -127,7 +147,7 @@ def test_lifecycle_over_its_services() -> None:
         with listening(
             "driver:=bitalino", f"port:={emulator.port}", "channels:=[1]", "muscles:=[TA_r]", "autostart:=false"
         ) as listener:
-            lifecycle = Lifecycle(listener)
+            lifecycle, told = Lifecycle(listener), health(listener)
             assert lifecycle.state() == "unconfigured"
             assert not lifecycle.change(Transition.TRANSITION_ACTIVATE)
             assert lifecycle.change(Transition.TRANSITION_CONFIGURE) and lifecycle.state() == "inactive"
@@ -144,6 +164,8 @@ def test_lifecycle_over_its_services() -> None:
                 listener.spin(0.3)
                 assert len(listener.frames) == heard, "samples after deactivation"
                 assert_continuous(listener)
+            assert listener.spin_until(lambda: told[-1:] != [] and told[-1].message == "inactive")
+            assert not told[-1].values, "what was counted before is not what is now"
             assert lifecycle.change(Transition.TRANSITION_CLEANUP) and lifecycle.state() == "unconfigured"
             assert lifecycle.change(Transition.TRANSITION_CONFIGURE)
             assert lifecycle.change(Transition.TRANSITION_INACTIVE_SHUTDOWN) and lifecycle.state() == "finalized"
@@ -181,3 +203,57 @@ def test_without_a_device_it_waits_and_stops_at_once_when_told() -> None:
         assert listener.spin_until(lambda: any("no BITalino at /dev/nowhere" in m for m in listener.messages))
         listener.process.send_signal(signal.SIGINT)
         assert listener.process.wait(timeout=5.0) == 0
+
+
+def test_a_ctrl_c_while_configuring_ends_it_cleanly() -> None:
+    """The device is there and never answers; the interrupt comes while it is asked for its name."""
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    try:
+        with listening("driver:=bitalino", f"port:={os.ttyname(slave)}", "muscles:=[TA_r,-,-,-]") as listener:
+            asked, until = b"", time.monotonic() + 20.0
+            while wire.VERSION not in asked and time.monotonic() < until:
+                if select.select([master], [], [], 0.1)[0]:
+                    asked += os.read(master, 64)
+            assert wire.VERSION in asked
+            time.sleep(0.3)
+            listener.process.send_signal(signal.SIGINT)
+            assert listener.process.wait(timeout=5.0) == 0
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+def test_whoever_asks_for_a_transition_takes_over_from_autostart(tmp_path: Path) -> None:
+    port = tmp_path / "port"
+    with listening("driver:=bitalino", f"port:={port}", "channels:=[1]", "muscles:=[TA_r]") as listener:
+        lifecycle = Lifecycle(listener)
+        assert listener.spin_until(lambda: any("no BITalino" in m for m in listener.messages))
+        assert not lifecycle.change(Transition.TRANSITION_CONFIGURE)
+        emulator = Emulator()
+        try:
+            port.symlink_to(emulator.port)
+            listener.spin(2.5)
+            assert lifecycle.state() == "unconfigured" and not listener.frames, "it went on starting by itself"
+            assert lifecycle.change(Transition.TRANSITION_CONFIGURE)
+            assert lifecycle.change(Transition.TRANSITION_ACTIVATE)
+            assert listener.spin_until(lambda: bool(listener.frames))
+            assert lifecycle.change(Transition.TRANSITION_ACTIVE_SHUTDOWN)
+            assert listener.stop() == 0
+        finally:
+            emulator.close()
+
+
+def test_samples_that_are_stamped_long_ago_are_a_warning() -> None:
+    with listening("driver:=virtual") as listener:
+        told = health(listener)
+        wearer = listener.node.create_publisher(TwinState, "/virtual/wearer", PUBLISH)
+
+        def speak() -> None:
+            state = TwinState(muscles=list(GROUP_CHANNELS), excitation=[0.5] * len(GROUP_CHANNELS))
+            state.header.stamp = to_stamp(time.time_ns() - 60 * NS_PER_S)
+            wearer.publish(state)
+
+        listener.node.create_timer(0.01, speak)
+        assert listener.spin_until(lambda: any("60.0 s before now" in s.message for s in told)), listener.messages
+        assert next(s.level for s in told if "before now" in s.message) == DiagnosticStatus.WARN

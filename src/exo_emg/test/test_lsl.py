@@ -10,6 +10,7 @@ import numpy as np
 import pylsl
 import pytest
 
+from exo_common.clock import NS_PER_S
 from exo_common.errors import ExoError
 from exo_emg.drivers.interface import DeviceLost, Stamps
 from exo_emg.drivers.lsl.driver import LslConfig, LslDriver
@@ -52,8 +53,10 @@ def test_a_sender_whose_clock_is_set_loses_nothing() -> None:
     assert counter.clock_sets == 2
 
 
-def outlet(unit: str = "uV", rate: float = RATE, kind: str = "EMG", source: str = SOURCE) -> pylsl.StreamOutlet:
-    info = pylsl.StreamInfo("test", "EMG", 3, rate, pylsl.cf_float32, source)
+def outlet(
+    unit: str = "uV", rate: float = RATE, kind: str = "EMG", source: str = SOURCE, stream_type: str = "EMG"
+) -> pylsl.StreamOutlet:
+    info = pylsl.StreamInfo("test", stream_type, 3, rate, pylsl.cf_float32, source)
     channels = info.desc().append_child("channels")
     for label, what in (("R TA", kind), ("force", "Force"), ("R SOL", kind)):
         channel = channels.append_child("channel")
@@ -66,14 +69,16 @@ def outlet(unit: str = "uV", rate: float = RATE, kind: str = "EMG", source: str 
 
 @pytest.fixture
 def driver() -> Iterator[LslDriver]:
-    driver = LslDriver(LslConfig(source_id=SOURCE, resolve_timeout_s=3.0))
+    driver = LslDriver(LslConfig(source_id=SOURCE, resolve_timeout_s=0.7))
     yield driver
     driver.close()
 
 
-def exchange(driver: LslDriver, out: pylsl.StreamOutlet, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+def exchange(
+    driver: LslDriver, out: pylsl.StreamOutlet, samples: np.ndarray, stamp: float | None = None
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Send and receive; index, samples, and how old the last stamp was when it was read, ns."""
-    out.push_chunk(samples.astype(np.float32), pylsl.local_clock())
+    out.push_chunk(samples.astype(np.float32), pylsl.local_clock() if stamp is None else stamp)
     got, until = [], time.monotonic() + 5.0
     while sum(len(r.samples) for r in got) < len(samples) and time.monotonic() < until:
         got += driver.read()
@@ -128,3 +133,56 @@ def test_a_sender_that_ends_is_told_and_found_again(driver: LslDriver) -> None:
     index, _, _ = exchange(driver, out, np.ones((300, 3)))
     np.testing.assert_array_equal(index, np.arange(300))
     del out
+
+
+def test_a_sender_that_stamps_with_a_clock_of_its_own_is_stamped_by_arrival_and_told(driver: LslDriver) -> None:
+    out = outlet()
+    driver.open()
+    driver.start()
+    _, _, age_ns = exchange(driver, out, np.ones((300, 3)))
+    assert driver.trouble() is None and 0 <= age_ns < NS_PER_S
+    for own_clock in (5.0, pylsl.local_clock() + 3600.0):
+        driver.start()
+        index, _, age_ns = exchange(driver, out, np.ones((300, 3)), own_clock)
+        trouble = driver.trouble()
+        assert trouble is not None and "clock of its own" in trouble.text and not trouble.grave
+        np.testing.assert_array_equal(index, np.arange(300))
+        assert 0 <= age_ns < 0.1 * NS_PER_S
+        out.push_chunk(np.ones((10, 3), np.float32), own_clock + 0.01)
+        until = time.monotonic() + 5.0
+        while not (got := driver.read()) and time.monotonic() < until:
+            time.sleep(0.002)
+        assert all(r.arrived for r in got), "the framer must know that these are arrivals"
+    del out
+
+
+def test_of_several_streams_none_is_chosen_by_luck() -> None:
+    kind = f"EMG-several-{os.getpid()}"
+    outs = [outlet(source=f"{SOURCE}-{k}", stream_type=kind) for k in "ab"]
+    for _ in range(3):
+        with pytest.raises(ExoError, match="several LSL streams") as caught:
+            LslDriver(LslConfig(stream_type=kind, resolve_timeout_s=0.5)).open()
+        assert not isinstance(caught.value, DeviceLost)
+    del outs
+
+
+def test_another_sender_is_never_taken_for_the_one_that_ended() -> None:
+    kind = f"EMG-lost-{os.getpid()}"
+    driver = LslDriver(LslConfig(stream_type=kind, resolve_timeout_s=0.5))
+    try:
+        out = outlet(source=f"{SOURCE}-one", stream_type=kind)
+        driver.open()
+        driver.close()
+        del out
+        other = outlet(source=f"{SOURCE}-other", stream_type=kind)
+        with pytest.raises(DeviceLost, match=f"{SOURCE}-one in sight"):
+            driver.open()
+        out = outlet(source=f"{SOURCE}-one", stream_type=kind)
+        driver.open()
+        driver.close()
+        twin = outlet(source=f"{SOURCE}-one", stream_type=kind)
+        with pytest.raises(DeviceLost, match="several"):
+            driver.open()
+        del out, other, twin
+    finally:
+        driver.close()
