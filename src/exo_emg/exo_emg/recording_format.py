@@ -62,6 +62,12 @@ class Contents:
     notes: list[str] = dataclasses.field(default_factory=list)
 
 
+def missing_rows(count: int, channels: int, most: int) -> Iterator[FloatArray]:
+    """`count` rows of NaN, no more than `most` at a time."""
+    for start in range(0, count, most):
+        yield np.full((min(most, count - start), channels), np.nan)
+
+
 def emg_columns(
     path: Path, labels: Sequence[str], units: Sequence[str], names: Mapping[str, str], notes: list[str]
 ) -> list[int]:

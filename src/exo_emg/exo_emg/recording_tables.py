@@ -15,10 +15,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exo_common.c3d import VOLT_UNITS, volt_unit
 from exo_common.errors import ExoError
-from exo_emg.recording_format import PERCENT_UNITS, TIME_NAMES, Contents, FileOptions, FloatArray, emg_columns
+from exo_emg.recording_format import (
+    PERCENT_UNITS,
+    TIME_NAMES,
+    Contents,
+    FileOptions,
+    FloatArray,
+    emg_columns,
+    missing_rows,
+)
 
 # Rows read at a time: seconds of signal, and no more than some 10 ms of work when they are played.
 BLOCK_ROWS = 5000
@@ -28,8 +37,16 @@ HEAD_LINES = 60
 RATES_HZ = (20.0, 100000.0)
 # A longer hole is two recordings.
 LONGEST_HOLE_S = 600.0
-# A step is a hole when it is longer than this many usual ones.
+# A step may be a hole when it is longer than this many usual ones. Whether it is, and of how many samples, so many rows
+# on either side tell together: single times may be rounded or jitter.
 HOLE_STEPS = 1.5
+HOLE_ROWS = 50
+# The period is first taken from so many rows, the straightest of the first block.
+PIECE_ROWS = 250
+# What the first period cannot count to a quarter of a sample is not bridged when the rate is measured.
+COUNT_DOUBT = 0.25
+# Times have no more digits than this.
+MOST_DIGITS = 9
 
 TIME_UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 RATE_TALK = re.compile(
@@ -76,6 +93,7 @@ def open_table(path: Path, options: FileOptions, names: Mapping[str, str]) -> Co
         clock = None
     else:
         clock = _Clock(table, time, first[:, time])
+        _require_new_rows(path, first[:, time], first[:, chosen])
         rate, time0 = clock.rate_hz, clock.start_s
         if options.rate_hz and abs(rate / options.rate_hz - 1.0) > 0.01:
             raise ExoError(
@@ -87,8 +105,10 @@ def open_table(path: Path, options: FileOptions, names: Mapping[str, str]) -> Co
         if clock is not None:
             clock.begin()
         for rows in _blocks(table):
-            emg = rows[:, chosen]
-            yield emg if clock is None else clock.with_holes(rows[:, clock.column], emg)
+            if clock is None:
+                yield rows[:, chosen]
+            else:
+                yield from clock.with_holes(rows[:, clock.column], rows[:, chosen])
         if clock is not None and clock.missing:
             notes.append(f"{clock.missing} samples are missing by the time column and stand as NaN")
 
@@ -97,7 +117,11 @@ def open_table(path: Path, options: FileOptions, names: Mapping[str, str]) -> Co
 
 
 class _Clock:
-    """The time column: the rate, and rows of NaN where samples are missing."""
+    """The time column: the rate, and rows of NaN where samples are missing.
+
+    Times are often rounded to fewer digits than the rate needs, or are those of a computer that was busy. The rate is
+    therefore that of a straight line through all times of the file, which are read for it when the file is opened.
+    """
 
     def __init__(self, table: _Table, column: int, first: FloatArray) -> None:
         self.column, self._path = column, table.path
@@ -109,47 +133,181 @@ class _Clock:
         steps = np.diff(times)
         if len(steps) < 2 or not np.isfinite(steps).all() or not np.any(steps > 0.0):
             raise ExoError(f"{table.path}: its time column does not rise; export it again, or give rate_hz without it")
-        # Times are often rounded to fewer digits than the rate needs: usual steps then differ, their mean is right.
-        usual = float(np.percentile(steps, 75.0))
-        self._period = float(np.mean(steps[(steps >= 0.0) & (steps <= HOLE_STEPS * usual)]))
-        self._hole_s = HOLE_STEPS * max(usual, self._period)
-        self.rate_hz = _round_rate(1.0 / self._period) if self._period > 0.0 else 0.0
-        self.start_s = float(times[0])
-        if not RATES_HZ[0] <= self.rate_hz <= RATES_HZ[1]:
-            better = next((u for u, s in TIME_UNITS.items() if s < 1.0 and RATES_HZ[0] <= self.rate_hz / s < 2e4), "")
-            hint = f"; it looks like {better}: call the column 'time [{better}]'" if better else "; correct the times"
-            raise ExoError(f"{table.path}: its time column means {self.rate_hz:.3g} Hz, no rate of EMG{hint}")
+        self._quantum = _quantum(first) * self._scale
+        self._period = _period(times, self._quantum)
+        # A step of rounded times is longer than the period by up to their last digit.
+        usual = max(float(np.percentile(steps, 75.0)), self._period)
+        self._hole_s = HOLE_STEPS * usual
+        self._refuse_rate(1.0 / self._period if self._period > 0.0 else 0.0)
+        self.rate_hz, self.start_s = self._survey(table, float(times[0]))
+        self._period = 1.0 / self.rate_hz
         self.begin()
 
     def begin(self) -> None:
         """Read from the start again."""
-        self._last: float | None = None
+        self._tail = np.zeros(0)
         self.missing = 0
 
-    def with_holes(self, times: FloatArray, rows: FloatArray) -> FloatArray:
+    def with_holes(self, times: FloatArray, rows: FloatArray) -> Iterator[FloatArray]:
         """The (n, k) rows of these times, with rows of NaN for the samples missing before or between them."""
-        times = times * self._scale
-        before = self._last if self._last is not None else times[0] - self._period
-        self._last = float(times[-1])
-        steps = np.diff(times, prepend=before)
-        if not np.isfinite(steps).all() or np.any(steps < 0.0):
-            at = times[int(np.argmax(~(steps >= 0.0)))]
-            raise ExoError(f"{self._path}: time runs backwards or is missing near {at:g} s; export it again")
-        holes = np.flatnonzero(steps > self._hole_s)
-        if not len(holes):
-            return rows
-        lengths = np.maximum(0, np.round(steps[holes] * self.rate_hz).astype(int) - 1)
-        if lengths.max() > LONGEST_HOLE_S * self.rate_hz:
-            raise ExoError(
-                f"{self._path}: its time jumps by {lengths.max() / self.rate_hz:.0f} s; cut it into two recordings"
-            )
+        holes, lengths = self._holes(times * self._scale)
         self.missing += int(lengths.sum())
-        return np.insert(rows, np.repeat(holes, lengths), np.nan, axis=0)
+        if lengths.sum() <= BLOCK_ROWS:
+            yield np.insert(rows, np.repeat(holes, lengths), np.nan, axis=0)
+            return
+        start = 0
+        for hole, length in zip(holes, lengths, strict=True):
+            if hole > start:
+                yield rows[start:hole]
+            yield from missing_rows(int(length), rows.shape[1], BLOCK_ROWS)
+            start = hole
+        yield rows[start:]
+
+    def _refuse_rate(self, rate: float) -> None:
+        if not RATES_HZ[0] <= rate <= RATES_HZ[1]:
+            better = next((u for u, s in TIME_UNITS.items() if s < 1.0 and RATES_HZ[0] <= rate / s < 2e4), "")
+            hint = f"; it looks like {better}: call the column 'time [{better}]'" if better else "; correct the times"
+            raise ExoError(f"{self._path}: its time column means {rate:.3g} Hz, no rate of EMG{hint}")
+
+    def _survey(self, table: _Table, first: float) -> tuple[float, float]:
+        """Rate (Hz) and start (s) of the line through all times; holes too long to count begin a line of their own."""
+        self.begin()
+        most = int(1.01 * self._quantum / self._period) + 1
+        doubt = max(self._quantum, 0.1 * self._period) / (PIECE_ROWS * self._period)
+        lines = [_Line()]
+        times = np.array([first])
+        for raw in _times(table, self.column):
+            times = raw * self._scale
+            self._require_rising(times, most)
+            holes, lengths = self._holes(times)
+            index = np.ones(len(times))
+            index[holes] += lengths
+            cuts = holes[lengths * doubt > COUNT_DOUBT]
+            for number, (own, ahead) in enumerate(zip(np.split(times, cuts), np.split(index, cuts), strict=True)):
+                if number:
+                    lines.append(_Line())
+                lines[-1].add(own, ahead)
+        weight = sum(line.of_index for line in lines)
+        period = sum(line.of_both for line in lines) / weight if weight > 0.0 else self._period
+        rate, span = 1.0 / period, max(float(times[-1]) - first, period)
+        # A whole number of Hz is the rate as long as it takes no time further away than rounding or jitter do.
+        scatter = max(self._quantum, 2.0 * max(line.deviation(period) for line in lines))
+        if round(rate) and abs(rate / round(rate) - 1.0) * span <= scatter:
+            rate = float(round(rate))
+        start = lines[0].start(period)
+        return rate, first if abs(start - first) <= max(self._quantum, 0.01 * period) else start
+
+    def _require_rising(self, times: FloatArray, most: int) -> None:
+        """Raise ExoError where time runs backwards, or stands still for more than `most` rows."""
+        seen = np.concatenate([self._tail, times])
+        steps = np.diff(seen)
+        if not np.isfinite(steps).all() or np.any(steps < 0.0):
+            at = seen[int(np.argmax(~(steps >= 0.0))) + 1]
+            raise ExoError(f"{self._path}: time runs backwards or is missing near {at:g} s; export it again")
+        still = np.flatnonzero(seen[most:] == seen[:-most])
+        if len(still):
+            raise ExoError(
+                f"{self._path}: {most + 1} rows or more share the time {seen[still[0]]:g} s, which rounding to the "
+                "last digit does not explain; export it again with more digits"
+            )
+
+    def _holes(self, times: FloatArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of (n,) times, s, before which samples may be missing, and how many are; in the order of the file."""
+        before = len(self._tail)
+        seen = np.concatenate([self._tail, times])
+        holes = np.flatnonzero(np.diff(seen) > self._hole_s) + 1
+        holes = holes[holes >= before]
+        bounds = np.concatenate([[0], holes, [len(seen)]])
+        lengths = np.zeros(len(holes), dtype=np.int64)
+        for i, hole in enumerate(holes):
+            earlier = seen[max(bounds[i], hole - HOLE_ROWS) : hole]
+            later = seen[hole : min(bounds[i + 2], hole + HOLE_ROWS)]
+            due = np.mean(earlier + np.arange(len(earlier), 0, -1) * self._period)
+            came = np.mean(later - np.arange(len(later)) * self._period)
+            lengths[i] = max(0, round(float(came - due) / self._period))
+        if len(lengths) and lengths.max() * self._period > LONGEST_HOLE_S:
+            raise ExoError(
+                f"{self._path}: its time jumps by {lengths.max() * self._period:.0f} s; cut it into two recordings"
+            )
+        self._tail = seen[max(bounds[-2], len(seen) - HOLE_ROWS) :]
+        return holes - before, lengths
 
 
-def _round_rate(rate: float) -> float:
-    """A rate without the noise of rounded times, where it is one of a whole number of Hz."""
-    return float(round(rate)) if abs(rate / max(1, round(rate)) - 1.0) < 1e-4 else rate
+class _Line:
+    """Sums of a straight line through times over the index of their samples."""
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+        self._next = 0.0
+        self._count = self._k = self._t = self._kk = self._kt = self._tt = 0.0
+
+    def add(self, times: FloatArray, ahead: FloatArray) -> None:
+        """(n,) times, s, each `ahead` samples after the one before."""
+        if not len(times):
+            return
+        if self._first is None:
+            self._first, self._next = float(times[0]), -float(ahead[0])
+        k, t = self._next + np.cumsum(ahead), times - self._first
+        self._next = float(k[-1])
+        self._count += len(k)
+        self._k, self._t = self._k + float(k.sum()), self._t + float(t.sum())
+        self._kk, self._kt, self._tt = self._kk + float(k @ k), self._kt + float(k @ t), self._tt + float(t @ t)
+
+    @property
+    def of_index(self) -> float:
+        """Sum of squares of the index about its mean."""
+        return self._kk - self._k**2 / self._count if self._count else 0.0
+
+    @property
+    def of_both(self) -> float:
+        """Sum of products of index and time about their means, s."""
+        return self._kt - self._k * self._t / self._count if self._count else 0.0
+
+    def deviation(self, period: float) -> float:
+        """Standard deviation of the times from the line of a period, s."""
+        if not self._count:
+            return 0.0
+        of_time = self._tt - self._t**2 / self._count
+        left = of_time - 2.0 * period * self.of_both + period**2 * self.of_index
+        return float(np.sqrt(max(0.0, left) / self._count))
+
+    def start(self, period: float) -> float:
+        """Time of the first sample by the line, s."""
+        assert self._first is not None, "add first"
+        return self._first + (self._t - period * self._k) / self._count
+
+
+def _quantum(values: FloatArray) -> float:
+    """What the last digit of numbers is worth, in their unit; 0 where they are not rounded."""
+    apart = values - values[0]
+    for digits in range(MOST_DIGITS + 1):
+        scaled = apart * 10.0**digits
+        # Not exact: seconds since 1970 leave no digits for the microseconds.
+        if np.abs(scaled - np.rint(scaled)).max() < 0.02:
+            return float(10.0**-digits)
+    return 0.0
+
+
+def _period(times: FloatArray, quantum: float) -> float:
+    """The period in a block of times, s: of its straightest piece if only rounding bends it, or by usual steps."""
+    pieces = [times[at : at + PIECE_ROWS] for at in range(0, max(1, len(times) - PIECE_ROWS + 1), PIECE_ROWS)]
+    index = np.arange(len(pieces[0]))
+    slopes = [float(np.polyfit(index, piece, 1)[0]) for piece in pieces]
+    spread = [float(np.ptp(piece - slope * index)) for piece, slope in zip(pieces, slopes, strict=True)]
+    best = int(np.argmin(spread))
+    if spread[best] <= 1.1 * quantum:
+        return slopes[best]
+    steps = np.diff(times)
+    usual = float(np.percentile(steps, 75.0))
+    return float(np.mean(steps[(steps >= 0.0) & (steps <= HOLE_STEPS * usual)]))
+
+
+def _require_new_rows(path: Path, times: FloatArray, rows: FloatArray) -> None:
+    """Raise ExoError if rows of one time are mostly one row written twice, which looks like a time that was rounded."""
+    still = np.diff(times) == 0.0
+    same = (np.diff(rows, axis=0) == 0.0).all(axis=1)
+    if still.sum() > 2 and same[still].mean() > 0.5 and same[~still].mean() < 0.5:
+        raise ExoError(f"{path}: rows are written twice, the first near {times[np.argmax(still)]:g}; export it again")
 
 
 def _describe(path: Path) -> _Table:
@@ -269,6 +427,25 @@ def _blocks(table: _Table) -> Iterator[FloatArray]:
                 yield rows
         if table.rows is not None and read < table.rows:
             raise ExoError(f"{table.path} is truncated: {read} of {table.rows} rows are there; copy or export it again")
+
+
+def _times(table: _Table, column: int) -> Iterator[FloatArray]:
+    """The numbers of one column, as many rows at a time as :func:`_blocks`."""
+    read = 0
+    with table.path.open(encoding=table.encoding) as file:
+        for _ in range(table.skip):
+            next(file)
+        while lines := list(itertools.islice(file, BLOCK_ROWS)):
+            try:
+                cells = [line.split(table.separator, column + 1)[column] for line in lines]
+                if table.decimal_comma:
+                    cells = [cell.replace(",", ".") for cell in cells]
+                yield np.array(cells, dtype=float)
+            except (ValueError, IndexError):
+                rows = _rows(table, lines, table.skip + read + 1)
+                if len(rows):
+                    yield rows[:, column]
+            read += len(lines)
 
 
 def _rows(table: _Table, lines: list[str], first_line: int) -> FloatArray:

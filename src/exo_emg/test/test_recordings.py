@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -85,9 +86,52 @@ def test_missing_rows_and_cells_are_nan_in_their_place(tmp_path: Path, monkeypat
 
 
 def test_times_rounded_to_ms_still_tell_the_rate(tmp_path: Path) -> None:
-    time = np.round(np.arange(4000) / 2000.0, 3)
-    found = read_recording(table(tmp_path / "a.csv", signal(4000), time=time))
-    assert found.layout.rate_hz == pytest.approx(2000.0, rel=1e-3) and len(found.samples) == 4000
+    rates = {2000.0: 2000.0, 900.0: 900.0, 1926.0: 1926.0, 1111.1111: pytest.approx(1111.1111, rel=1e-6)}
+    for rate, expected in rates.items():
+        time = np.round(np.arange(30000) / rate, 3)
+        found = read_recording(table(tmp_path / "a.csv", signal(30000), time=time))
+        assert found.layout.rate_hz == expected and len(found.samples) == 30000, rate
+        assert abs(found.time_s[-1] - 29999 / rate) < 1e-3, rate
+
+
+def test_a_rate_that_is_nearly_whole_is_not_made_whole_where_that_moves_the_end(tmp_path: Path) -> None:
+    found = read_recording(table(tmp_path / "a.csv", signal(60000), time=np.arange(60000) / 1000.05))
+    assert found.time_s[-1] == pytest.approx(59999 / 1000.05, abs=1e-5)
+
+
+def test_holes_between_rounded_times_keep_what_follows_in_its_place(tmp_path: Path) -> None:
+    keep = np.r_[0:3000, 3051:9000, 9007:15000, 25000:30000]
+    found = read_recording(table(tmp_path / "a.csv", signal(30000)[keep], time=np.round(keep / 2000.0, 3)))
+    there = np.flatnonzero(np.isfinite(found.samples[:, 0]))
+    assert found.layout.rate_hz == 2000.0 and len(there) == len(keep)
+    np.testing.assert_array_equal(there, keep)
+
+
+def test_times_of_a_busy_computer_are_no_holes(tmp_path: Path) -> None:
+    jitter = np.random.default_rng(2).uniform(-0.45, 0.45, 3000)
+    found = read_recording(table(tmp_path / "a.csv", signal(), time=(np.arange(3000) + jitter) / RATE))
+    assert len(found.samples) == 3000 and found.layout.rate_hz == RATE
+    assert not any("missing" in note for note in found.notes)
+
+
+def test_repeated_times_that_are_not_rounding_are_refused(tmp_path: Path) -> None:
+    twice = np.repeat(signal(1500), 2, axis=0)
+    with pytest.raises(ExoError, match="rows are written twice"):
+        read_recording(table(tmp_path / "a.csv", twice, time=np.repeat(np.arange(1500) / RATE, 2)))
+    time = np.arange(3000) / RATE
+    time[2000:2010] = time[2000]
+    with pytest.raises(ExoError, match="share the time 2 s, which rounding"):
+        read_recording(table(tmp_path / "b.csv", signal(), time=time))
+
+
+def test_a_long_hole_is_handed_on_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording_tables, "BLOCK_ROWS", 500)
+    time = np.arange(3000) / RATE + np.where(np.arange(3000) >= 1750, 590.0, 0.0)
+    sizes = [len(block) for block in open_recording(table(tmp_path / "a.csv", signal(), time=time)).blocks()]
+    assert sum(sizes) == 593000 and max(sizes) == 500
+    far = [frame(0, signal()[:10]), frame(590_000, signal()[10:20])]
+    sizes = [len(block) for block in open_recording(write_bag(tmp_path / "bag", far)).blocks()]
+    assert sum(sizes) == 590_010 and max(sizes) == 10_000
 
 
 def test_a_large_table_is_never_whole_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,6 +275,32 @@ def test_a_bag_comes_back_with_its_holes(tmp_path: Path) -> None:
     changed = [frame(0, x[:10]), frame(10, x[10:20], muscles=("TA_r", "SOL_r"))]
     with pytest.raises(ExoError, match="change in the middle"):
         read_recording(write_bag(tmp_path / "changed", changed))
+
+
+def stamped(seconds: float, stamp_s: Callable[[float], float]) -> list[bytes]:
+    x = signal(100)
+    return [
+        frame(k * 100, x, 10_000_000_000 + round(1e9 * stamp_s(k * 0.1)) - k * 100_000_000)
+        for k in range(round(seconds * 10))
+    ]
+
+
+def test_a_bags_times_follow_its_stamps_not_the_stated_rate(tmp_path: Path) -> None:
+    jitter = np.random.default_rng(0).normal(0.0, 1e-3, 2001)
+
+    def slower(t: float) -> float:
+        return t * 1.0002 + jitter[round(10 * t)] + 0.5 * (t == 40.0)
+
+    found = read_recording(write_bag(tmp_path / "bag", stamped(200.0, slower)))
+    assert found.time_s[199_900] == pytest.approx(10.0 + 199.9 * 1.0002, abs=1e-3)
+    assert any("-200 ppm" in note for note in found.notes)
+    short = read_recording(write_bag(tmp_path / "short", stamped(1.0, lambda t: t + jitter[round(10 * t)])))
+    assert short.layout.rate_hz == RATE and not short.notes
+
+
+def test_a_bag_whose_clock_was_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExoError, match=r"stamps leave the line .* a clock was set"):
+        open_recording(write_bag(tmp_path / "bag", stamped(60.0, lambda t: t + 0.1 * (t > 40.0))))
 
 
 def test_no_file_and_other_files(tmp_path: Path) -> None:
