@@ -11,6 +11,7 @@ from exo_common.errors import ExoError
 from exo_twin.forward.compiler.skeleton import read_skeleton
 from exo_twin.inverse import models
 from exo_twin.inverse.scaling import scale_model
+from exo_twin.inverse.segment_masses import share_masses
 from exo_twin.opensim_runtime import logging_to, opensim
 
 HEIGHT, MASS, THIGH_STRETCH = 1.65, 62.0, 1.08
@@ -34,9 +35,10 @@ def load(path):
     return model, model.initSystem()
 
 
-def test_mass_is_the_wearers_and_its_distribution_the_models(scaled):
+def test_mass_is_the_wearers_and_scaling_keeps_the_shares(scaled):
     model, state = load(scaled.model)
     generic, generic_state = load(models.blazepose_model().model)
+    share_masses(generic)
     assert model.getTotalMass(state) == pytest.approx(MASS, abs=1e-6)
     ratio = MASS / generic.getTotalMass(generic_state)
     for body in generic.getBodySet():

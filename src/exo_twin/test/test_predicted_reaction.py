@@ -8,10 +8,8 @@ from plate_fakes import MASS, STANCES, ground_force, side_of, walk
 
 from exo_common.errors import ExoError
 from exo_common.opensim_files import Markers
-from exo_twin.inverse.body_inertia import BodyInertia
 from exo_twin.inverse.foot_stances import stances
 from exo_twin.inverse.predicted_reaction import predict
-from exo_twin.inverse.segment_masses import SHARES, with_measured_shares
 
 WEIGHT = MASS * 9.80665
 
@@ -81,17 +79,3 @@ def test_what_cannot_be_predicted_from_is_named(known):
         predict(known.needed, dataclasses.replace(known.feet, position=gap), stands)
     with pytest.raises(ExoError, match="no foot stands"):
         predict(known.needed, known.feet, [])
-
-
-@pytest.mark.parametrize("sex", ["female", "male", "unknown"])
-def test_the_shares_are_people_s_and_the_mass_stays(sex):
-    bodies = ("pelvis", "torso", *(f"{stem}_{side}" for stems, *_ in SHARES for stem in stems for side in "lr"))
-    inertia = BodyInertia(
-        bodies, np.linspace(1.0, 8.0, len(bodies)), np.zeros((len(bodies), 3)), np.tile(np.eye(3), (len(bodies), 1, 1))
-    )
-    found = with_measured_shares(inertia, sex)
-    assert found.total_mass == pytest.approx(inertia.total_mass)
-    thigh = found.mass[[bodies.index("femur_l"), bodies.index("patella_l")]].sum() / found.total_mass
-    low, high = {"female": (0.1478, 0.1478), "male": (0.1416, 0.1416), "unknown": (0.1416, 0.1478)}[sex]
-    assert low - 1e-9 <= thigh <= high + 1e-9
-    np.testing.assert_allclose(found.tensor[:, 0, 0] / inertia.tensor[:, 0, 0], found.mass / inertia.mass)

@@ -84,10 +84,19 @@ def analyse_walk(
             capture.covariance,
             capture.planar,
             convention,
+            wearer.sex,
         )
     else:
         fit = fit_markers(
-            capture.raw, capture.static, capture.marker_set, wearer.height, wearer.mass, work, progress, generic
+            capture.raw,
+            capture.static,
+            capture.marker_set,
+            wearer.height,
+            wearer.mass,
+            work,
+            progress,
+            generic,
+            sex=wearer.sex,
         )
     model = load_model(fit.scaling.model)
     model.initSystem()
@@ -138,7 +147,7 @@ def _loaded(
         given = tuple(signal.turned(np.diag([-1.0, 1.0, -1.0])) for signal in given)
     try:
         time, q = even_motion(fit.kinematics.coordinates, tree)
-        loads = walk_loads(tree, inertia, time, q, feet, capture.events, wearer.sex, given)
+        loads = walk_loads(tree, inertia, time, q, feet, capture.events, given)
     except ExoError as refusal:
         told = f"there are no joint moments of the recording itself: {refusal}"
         return WalkAnalysis(fit, tree, inertia, None, (*fit.warnings, told))

@@ -25,6 +25,7 @@ from exo_twin.inverse.gait_cycle import gait_from_motion
 from exo_twin.inverse.keypoint_model import BLAZEPOSE
 from exo_twin.inverse.muscle_tuning import Retuned, retune_tendons, tuning_warnings
 from exo_twin.inverse.plate_signals import PlateSignal
+from exo_twin.inverse.segment_masses import RULE
 from exo_twin.inverse.tolerance import compute_envelope
 from exo_twin.inverse.tree_file import tree_arrays
 from exo_twin.opensim_runtime import logging_to
@@ -132,6 +133,7 @@ def _quality(
         "capture": _plain(capture),
         "scaling": {
             "mass_kg": scaling.mass,
+            "mass_rule": RULE,
             "strength_factor": round(scaling.strength_factor, 3),
             "strength_rule": "F_max scaled by (mass / generic mass)^(2/3)",
             "segments": scaling.lengths,

@@ -28,6 +28,7 @@ from exo_twin.inverse.scaling import (
     scale_by,
     scale_model,
 )
+from exo_twin.inverse.segment_masses import share_masses
 from exo_twin.inverse.tree_from_opensim import kinematic_tree
 
 Progress = Callable[[str], None]
@@ -73,6 +74,7 @@ def fit_keypoints(
     covariance: FloatArray | None = None,
     planar: bool = False,
     convention: str = BLAZEPOSE,
+    sex: str = "unknown",
 ) -> Fit:
     """Fit the generic model to the keypoints of one camera or several: the most probable motion, then its model.
 
@@ -83,6 +85,7 @@ def fit_keypoints(
     work : folder for `scaled.osim`.
     strides, covariance, planar : see solve_keypoints.
     convention : what the keypoints mean, see keypoint_model.
+    sex : of the wearer; tells how the mass is shared among the segments.
 
     Raises
     ------
@@ -110,7 +113,9 @@ def fit_keypoints(
     }
     warnings = judge_lengths(lengths, height)
     scaled = work / "scaled.osim"
-    strength = scale_by(model.with_places(found), by_body, mass, scaled)
+    placed = model.with_places(found)
+    share_masses(placed, sex)
+    strength = scale_by(placed, by_body, mass, scaled)
     degrees = np.array([1.0 if is_translation(name) else 180.0 / np.pi for name in found.coordinates])
     seen = np.isfinite(found.q).all(axis=1)
     values = found.q[seen] * degrees
@@ -144,6 +149,7 @@ def fit_markers(
     progress: Progress = lambda _: None,
     generic: Path | None = None,
     clamped: bool = True,
+    sex: str = "unknown",
 ) -> Fit:
     """Fit a generic model to skin markers of a motion-capture lab: scale, place the markers, mend both, solve in 3-D.
 
@@ -155,6 +161,7 @@ def fit_markers(
     work : folder for `scaled.osim`.
     generic : the unscaled .osim; by default the one that keypoints use.
     clamped : see solve_kinematics.
+    sex : of the wearer; tells how the mass is shared among the segments.
 
     Raises
     ------
@@ -164,7 +171,7 @@ def fit_markers(
     equipped = marker_model(generic or blazepose_model().model, marker_set, work)
     reference, min_frames = (markers, MIN_FRAMES) if static is None else (static, 1)
     scaled = work / "scaled.osim"
-    scaling = scale_model(reference, height, mass, equipped, scaled, min_frames=min_frames)
+    scaling = scale_model(reference, height, mass, equipped, scaled, min_frames, sex)
     progress("placing the markers")
     off = place_markers(scaled, equipped, marker_set, reference, static is not None)
     if static is not None and off > PLACEMENT_WARNING_M:

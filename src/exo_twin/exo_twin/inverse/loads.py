@@ -25,7 +25,6 @@ from exo_twin.inverse.motion_derivatives import derivatives
 from exo_twin.inverse.plate_signals import PlateSignal
 from exo_twin.inverse.plates import GroundReaction, measured_ground_reaction
 from exo_twin.inverse.predicted_reaction import predict
-from exo_twin.inverse.segment_masses import with_measured_shares
 
 FloatArray = NDArray[np.float64]
 
@@ -98,7 +97,6 @@ def walk_loads(
     q: FloatArray,
     feet: Markers,
     events: GaitEvents,
-    sex: str = "unknown",
     signals: Sequence[PlateSignal] | None = None,
 ) -> WalkLoads:
     """Ground reaction and joint moments of a walk.
@@ -109,7 +107,6 @@ def walk_loads(
     time, q : (n,) s evenly spaced, (n, n_coordinates) rad and m, not low-passed, without gaps, walking along +x.
     feet : the walk's keypoints (LAnkle, LHeel, LBigToe and the right ones), m, without gaps while the motion lasts.
     events : heel strikes and toe-offs of the same walk.
-    sex : of the wearer; shares of the body's mass differ.
     signals : force plates, or None.
 
     Raises
@@ -121,9 +118,7 @@ def walk_loads(
     solver = InverseDynamics(tree, inertia)
     needed = solver.solve(motion.q, motion.speed, motion.acceleration).whole_body
     feet = _at(feet, time)
-    as_people = InverseDynamics(tree, with_measured_shares(inertia, sex))
-    body = as_people.solve(motion.q, motion.speed, motion.acceleration).whole_body
-    predicted = predict(body, feet, stances(events, feet))
+    predicted = predict(needed, feet, stances(events, feet))
     plates: GroundReaction | None = None
     warnings: list[str] = []
     if signals:

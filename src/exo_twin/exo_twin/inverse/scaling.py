@@ -14,6 +14,7 @@ from exo_common.errors import ExoError
 from exo_common.opensim_files import Markers
 from exo_twin.forward.compiler.skeleton import set_pose
 from exo_twin.inverse.models import GenericModel
+from exo_twin.inverse.segment_masses import share_masses
 from exo_twin.opensim_runtime import opensim
 
 FloatArray = NDArray[np.float64]
@@ -77,6 +78,7 @@ def scale_model(
     generic: GenericModel,
     output: Path,
     min_frames: int = MIN_FRAMES,
+    sex: str = "unknown",
 ) -> Scaling:
     """Scale the generic model by marker distances.
 
@@ -89,6 +91,7 @@ def scale_model(
     height, mass : of the wearer, m and kg.
     output : the .osim to write.
     min_frames : in which a keypoint must be seen; 1 for the markers of a static trial.
+    sex : tells how the mass is shared among the segments.
 
     Raises
     ------
@@ -125,6 +128,7 @@ def scale_model(
             for body in (stem, f"{stem}_l", f"{stem}_r"):
                 if body in by_body:
                     by_body[body] = factor
+    share_masses(model, sex)
     strength = scale_by(model, by_body, mass, output)
     return Scaling(output, by_body, lengths, mass, strength, warnings)
 
@@ -222,7 +226,7 @@ def judge_lengths(lengths: Mapping[str, Mapping[str, float]], height: float) -> 
 def scale_by(model: Any, by_body: Mapping[str, float], mass: float, output: Path) -> float:
     """Scale an initialised model with OpenSim's ScaleTool and write it; returns the factor on every F_max.
 
-    Relative segment masses are the generic model's, their sum is `mass` (kg). Optimal
+    Relative segment masses are the given model's, their sum is `mass` (kg). Optimal
     fibre and tendon slack lengths scale with their paths (ScaleTool), F_max
     with (mass / generic mass)^(2/3).
 
