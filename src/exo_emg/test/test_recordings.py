@@ -107,6 +107,13 @@ def test_holes_between_rounded_times_keep_what_follows_in_its_place(tmp_path: Pa
     np.testing.assert_array_equal(there, keep)
 
 
+def test_a_hole_too_long_to_count_at_first_does_not_bend_the_rate(tmp_path: Path) -> None:
+    keep = np.r_[0:10000, 700000:710000]
+    path = table(tmp_path / "a.csv", np.resize(signal(), (20000, 2)), time=np.round(keep / 1926.0, 3))
+    assert open_recording(path).layout.rate_hz == pytest.approx(1926.0, rel=3e-6)
+    assert sum(len(block) for block in open_recording(path).blocks()) == pytest.approx(710000, abs=3)
+
+
 def test_times_of_a_busy_computer_are_no_holes(tmp_path: Path) -> None:
     jitter = np.random.default_rng(2).uniform(-0.45, 0.45, 3000)
     found = read_recording(table(tmp_path / "a.csv", signal(), time=(np.arange(3000) + jitter) / RATE))
@@ -294,7 +301,7 @@ def test_a_bags_times_follow_its_stamps_not_the_stated_rate(tmp_path: Path) -> N
     found = read_recording(write_bag(tmp_path / "bag", stamped(200.0, slower)))
     assert found.time_s[199_900] == pytest.approx(10.0 + 199.9 * 1.0002, abs=1e-3)
     assert any("-200 ppm" in note for note in found.notes)
-    short = read_recording(write_bag(tmp_path / "short", stamped(1.0, lambda t: t + jitter[round(10 * t)])))
+    short = read_recording(write_bag(tmp_path / "short", stamped(3.0, lambda t: t + 5.0 * jitter[round(10 * t)])))
     assert short.layout.rate_hz == RATE and not short.notes
 
 
