@@ -122,7 +122,6 @@ class DeviceClock:
         self._offset = 0.0
         self._rates: deque[tuple[float, float]] = deque(maxlen=RATE_BUCKETS)
         self._heights: deque[float] = deque(maxlen=2000)
-        self._renumbered_from = 0.0
         self.drift_ppm = drift_ppm
 
     def add(self, first: int, last: int, stamp_ns: int) -> None:
@@ -187,18 +186,9 @@ class DeviceClock:
 
     def renumber(self, samples: int) -> None:
         """What is in doubt was counted short by so many samples, and lies on the line once it is counted right."""
-        self._renumbered_from = self._doubtful[0][0]
         moved = [[(x + samples, r - samples * self._nominal) for x, r in part] for part in (self._doubtful, self._open)]
         self._doubtful, self._open = moved
         self.accept()
-
-    def take_back(self, samples: int) -> None:
-        """The last `renumber` was an error: those samples were late, not lost. The count keeps them nevertheless."""
-        self._points = deque((p for p in self._points if p[0] < self._renumbered_from), maxlen=BUCKETS)
-        self._doubtful, self._open = [], []
-        self.shift(samples)
-        if self._points:
-            self._fit()
 
     def shift(self, samples: int) -> None:
         """From now on every sample bears a number that is greater by so many."""

@@ -68,7 +68,7 @@ class Framer:
         self._lost_before = 0
         # Of the last frame: first index, its stamp, and the stamp of its last sample.
         self._latest: tuple[int, float, float] | None = None
-        # When the next sample was due as the device went away, by its stamps and by arrivals, and the latter until then.
+        # When the next sample was due as the device went away, by its stamps and by arrivals.
         self._away_since: tuple[float, float] | None = None
         self._next_arrives_ns = 0.0
         self._loss_seen_at = self._turn_found_at = -math.inf
@@ -208,7 +208,8 @@ class Framer:
         self._turns_found -= turns
         self.turns_taken_back += turns
         self._owed += samples
-        self.clock.take_back(samples)
+        # Those samples were late, not lost, but the count keeps them for now.
+        self.clock.shift(samples)
 
     def _settle(self, missing: int) -> int:
         """Samples that were held for lost and were not, and need not be counted again; how many of `missing`."""

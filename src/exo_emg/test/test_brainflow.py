@@ -57,7 +57,7 @@ def test_numbers_that_count_otherwise_are_an_error() -> None:
 
 
 def test_a_board_whose_numbers_are_not_known_is_refused() -> None:
-    with pytest.raises(ExoError, match="how GFORCE_PRO_BOARD numbers its samples is not known.*counter_modulus"):
+    with pytest.raises(ExoError, match=r"how GFORCE_PRO_BOARD numbers its samples is not known.*counter_modulus"):
         BrainflowDriver(BrainflowConfig(board="GFORCE_PRO_BOARD"))
     BrainflowDriver(BrainflowConfig(board="GFORCE_PRO_BOARD", counter_modulus=0))
 

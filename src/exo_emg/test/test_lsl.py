@@ -12,7 +12,7 @@ import pytest
 
 from exo_common.clock import NS_PER_S
 from exo_common.errors import ExoError
-from exo_emg.drivers.interface import DeviceLost, Stamps
+from exo_emg.drivers.interface import DeviceLost, Reading, Stamps
 from exo_emg.drivers.lsl.driver import LslConfig, LslDriver
 from exo_emg.drivers.lsl.gaps import StampCounter
 
@@ -79,7 +79,8 @@ def exchange(
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Send and receive; index, samples, and how old the last stamp was when it was read, ns."""
     out.push_chunk(samples.astype(np.float32), pylsl.local_clock() if stamp is None else stamp)
-    got, until = [], time.monotonic() + 5.0
+    got: list[Reading] = []
+    until = time.monotonic() + 5.0
     while sum(len(r.samples) for r in got) < len(samples) and time.monotonic() < until:
         got += driver.read()
         time.sleep(0.002)
@@ -149,9 +150,10 @@ def test_a_sender_that_stamps_with_a_clock_of_its_own_is_stamped_by_arrival_and_
         np.testing.assert_array_equal(index, np.arange(300))
         assert 0 <= age_ns < 0.1 * NS_PER_S
         out.push_chunk(np.ones((10, 3), np.float32), own_clock + 0.01)
+        got: list[Reading] = []
         until = time.monotonic() + 5.0
-        while not (got := driver.read()) and time.monotonic() < until:
-            time.sleep(0.002)
+        while not got and time.monotonic() < until:
+            got = driver.read()
         assert all(r.arrived for r in got), "the framer must know that these are arrivals"
     del out
 
