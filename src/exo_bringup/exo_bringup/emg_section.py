@@ -1,8 +1,8 @@
 """The EMG of a session beside its walk: envelopes on the walk's clock, over its strides, with a verdict per channel.
 
-Writes `emg/` into the session: `emg.sto` (OpenSim; envelopes as fractions of the calibrated
-maximum on the clock of the walk, good channels only, nan in their bad seconds), `emg_quality.yaml` (clock, normalisation, and every channel with
-its verdict, reason and cure), `report.html` (the same as a picture).
+Writes `emg/` into the session: `emg.sto` (OpenSim; envelopes as fractions of the calibrated maximum on the clock
+of the walk, good channels only, nan in their bad seconds), `emg_quality.yaml` (clock, normalisation, and every channel
+with its verdict, reason and cure), `report.html` (the same as a picture).
 """
 
 from __future__ import annotations
