@@ -116,13 +116,16 @@ def analyse_emg(session: Session, capture: SessionCapture) -> EmgWalk:
         raise ExoError(f"{emg.recording.source} holds envelopes, but quality shows in raw EMG only; give the raw EMG")
     # Before and after the walk there may be taps, or electrodes that are still being taped.
     of_walk = np.flatnonzero((emg.time_s >= capture.markers.time[0]) & (emg.time_s <= capture.markers.time[-1]))
-    done = process_recording([emg.recording.samples[of_walk]], rate, ChainConfig())
+    path = session.folder / calibration.FILE
+    known = calibration.read_calibration(path, session.wearer.id) if path.exists() else None
+    chain = ChainConfig() if known is None else known.chain
+    done = process_recording([emg.recording.samples[of_walk]], rate, chain)
     own_time = emg.recording.time_s[of_walk[0]] + np.arange(len(done.envelope)) / done.rate_hz
     time = emg.clock.to_reference(own_time)
     # Of a channel that is bad as a whole nothing is used; it is drawn, so that one can see why.
     bad = np.array([bool(report.reason) for report in done.channels])
     envelope_v = np.where(bad, done.envelope, done.known())
-    maxima, methods, warnings = _maxima(session, muscles, rate, time, envelope_v, strides)
+    maxima, methods, warnings = _maxima(known.muscles if known else {}, muscles, rate, time, envelope_v, strides)
     # A channel without any signal has no peak either; its zeros stay zeros.
     envelope = envelope_v / np.where(maxima > 0.0, maxima, 1.0)
     profiles = gait_profiles(envelope, time, muscles, strides)
@@ -187,7 +190,7 @@ def _covered(capture: SessionCapture, emg: SessionEmg) -> dict[str, list[tuple[f
 
 
 def _maxima(
-    session: Session,
+    known: Mapping[str, calibration.Maximum],
     muscles: Sequence[str],
     rate_hz: float,
     time: FloatArray,
@@ -195,8 +198,6 @@ def _maxima(
     strides: Mapping[str, Sequence[tuple[float, float]]],
 ) -> tuple[FloatArray, list[str], list[str]]:
     """What to divide by: the wearer's calibration where it has the muscle, else the peak of these strides."""
-    path = session.folder / calibration.FILE
-    known = calibration.read_calibration(path, session.wearer.id, ChainConfig()).muscles if path.exists() else {}
     peaks = stride_peaks(envelope_v, time, muscles, strides)
     warnings = []
     missing = [name for name in muscles if name not in known]

@@ -10,6 +10,7 @@ import pytest
 import rclpy
 from numpy.typing import NDArray
 
+from exo_common.artefact import writing
 from exo_common.clock import to_stamp
 from exo_common.errors import ExoError
 from exo_emg.calibration import Calibration, Maximum, write_calibration
@@ -100,10 +101,13 @@ def test_a_calibration_of_another_wearer_or_rate_is_refused(
 ) -> None:
     path = tmp_path / "emg_calibration.yaml"
     write_calibration(path, Calibration("w01", {name: Maximum(MAXIMUM_V, "mvc", 250.0) for name in MUSCLES}))
+    for wearer in ("w01", "w02"):
+        with writing(tmp_path / wearer, "twin", wearer, {}, []) as twin:
+            (twin / "gait.yaml").write_text("{}")
     with pytest.raises(ExoError, match="belongs to wearer 'w01', not 'w02'"):
-        processor(f"calibration:={path}", "wearer:=w02")
+        processor(f"calibration:={path}", f"twin:={tmp_path}/w02")
     rclpy.shutdown()
-    own = processor(f"calibration:={path}", "wearer:=w01")
+    own = processor(f"calibration:={path}", f"twin:={tmp_path}/w01")
     own.feed(walking(1.0))
     assert not own.envelopes and "made at 250 Hz, the driver sends 1000 Hz" in own.told()
 

@@ -13,6 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from numpy.typing import NDArray
 from rclpy.node import Node
 
+from exo_common.artefact import read_manifest
 from exo_common.clock import NS_PER_S, to_ns, to_stamp
 from exo_common.diagnostics import Diagnostics
 from exo_common.discovery import when_heard
@@ -45,7 +46,7 @@ class ProcessorConfig(ChainConfig, FatigueConfig):
         choices=("maximum", "dynamic_peak"),
     )
     calibration: str = parameter("", "", "the wearer's emg_calibration.yaml; takes the place of maxima_v")
-    wearer: str = parameter("", "", "whose calibration it must be; empty takes anybody's")
+    twin: str = parameter("", "", "folder of the wearer's twin, whose calibration it must be; empty takes anybody's")
     maxima_v: list[float] = parameter(
         [SynthesisConfig().maximum_v()],
         "V",
@@ -68,9 +69,9 @@ class EmgProcessor(Node):
         self._config = declare(self, ProcessorConfig)
         self._calibration: Calibration | None = None
         if self._config.calibration:
-            self._calibration = read_calibration(
-                Path(self._config.calibration), self._config.wearer or None, self._config
-            )
+            twin = self._config.twin
+            wearer = str(read_manifest(Path(twin), "twin")["wearer"]) if twin else None
+            self._calibration = read_calibration(Path(self._config.calibration), wearer, self._config)
         self._stream: EnvelopeStream | None = None
         self._fatigue: FatigueMonitor | None = None
         self._peak: DynamicPeak | None = None
