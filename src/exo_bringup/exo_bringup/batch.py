@@ -1,8 +1,8 @@
 """Many wearers without anybody watching: each in a process and a folder of its own, no failure stops the others.
 
 A batch that is started again keeps what is finished: a wearer whose recordings
-and options are the same and whose results are whole is not worked on again. To
-have everything anew, after an update of exo say, give another folder.
+and options are the same and whose results are whole and by the same version of
+exo is not worked on again. To have everything anew, give another folder.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ RESULT, LOG, JOB = "result.json", "batch.log", "job.json"
 SUMMARY_CSV, SUMMARY_JSON = "summary.csv", "summary.json"
 TIME_LIMIT_S = 3600.0  # for one wearer; a job that takes longer hangs
 POLL_S = 0.2
+STOPPED = "the batch was stopped before it was finished; the same command continues"
 STOP_S = 5.0  # that an interrupted job has to end by itself
 STEP = "step: "  # a line of a job's log that tells what it is doing
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -88,9 +89,12 @@ def run_batch(folder: Path, out: Path, options: BatchOptions, console: Console |
     console = console or Console(stderr=True)
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
+    results = {entry.name: _failure(entry, STOPPED) for entry in entries}
     with _alone(out), _stopped_like_interrupted():
-        results = _work(entries, out, options, console)
-        write_summary(out, results)
+        try:
+            _work(entries, out, options, console, results)
+        finally:
+            write_summary(out, results)
     return [results[entry.name] for entry in entries]
 
 
@@ -137,10 +141,11 @@ def summary_table(results: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _work(entries: Sequence[Entry], out: Path, options: BatchOptions, console: Console) -> dict[str, dict[str, Any]]:
-    """Results by name, in the order of the entries."""
+def _work(
+    entries: Sequence[Entry], out: Path, options: BatchOptions, console: Console, results: dict[str, dict[str, Any]]
+) -> None:
+    """Replace the entries' results, by name, as they are finished."""
     waiting, running = collections.deque(entries), list[_Running]()
-    results: dict[str, dict[str, Any]] = {entry.name: {} for entry in entries}
     columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
     with Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("wearers", total=len(entries), text="")
@@ -164,7 +169,6 @@ def _work(entries: Sequence[Entry], out: Path, options: BatchOptions, console: C
                 bar.update(task, text="; ".join(f"{job.entry.name}: {_step(job.folder)}" for job in running))
         finally:
             _stop(running)
-    return results
 
 
 def _start(entry: Entry, out: Path, options: BatchOptions) -> _Running:
@@ -201,10 +205,14 @@ def _outcome(job: _Running) -> dict[str, Any]:
         reason = f"its process was killed ({signal.Signals(-code).name}); is there enough memory?"
     else:
         reason = f"its process ended with code {code}"
+    return _failure(job.entry, f"{reason}; see {job.folder / LOG}", seconds)
+
+
+def _failure(entry: Entry, reason: str, seconds: float = 0.0) -> dict[str, Any]:
     return {
-        "wearer": job.entry.name,
+        "wearer": entry.name,
         "status": FAILED,
-        "reason": f"{reason}; see {job.folder / LOG}",
+        "reason": reason,
         "seconds": round(seconds, 1),
         "kept": False,
         "walks": [],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +11,12 @@ from exo_bringup.wearer_analysis import WearerSessions
 from exo_capture.marker_files import Recording, Subject, read_recording
 from exo_capture.marker_frame import walks
 from exo_capture.marker_set import recognise
+from exo_common.artefact import MANIFEST
 from exo_common.errors import ExoError
 from exo_common.session import FILE, MarkerFiles, Session, Wearer, load
 
 SUFFIXES = (".c3d", ".trc")
+PREFERRED = ".c3d"  # of files of one name: it holds force plates and the subject, too
 STATIC_WORDS = ("static", "stand", "_st", "cal", "neutral")  # in the names of quiet stances, most telling first
 SAME_HEIGHT_M, SAME_MASS_KG = 0.05, 5.0  # between files of one person
 
@@ -34,7 +37,8 @@ class Entry:
 def find_wearers(folder: Path, beside: Path | None = None) -> list[Entry]:
     """Every folder in and below `folder` with a session.yaml or, without one, with C3D or TRC files.
 
-    What lies below such a folder belongs to it. Hidden folders, and the results' folder `beside`, are passed over.
+    What lies below a session.yaml belongs to it; below files alone there may be more wearers. Hidden folders, what exo
+    wrote, and the results' folder `beside` are passed over.
 
     Raises
     ------
@@ -48,12 +52,14 @@ def find_wearers(folder: Path, beside: Path | None = None) -> list[Entry]:
         raise ExoError(
             f"{folder} holds no {FILE} and no C3D or TRC file, nor does any folder in it; give a folder of sessions"
         )
-    entries: list[Entry] = []
+    entries: dict[str, Entry] = {}
     for own in found:
-        name = "_".join(own.relative_to(base).parts) or base.name
-        same = sum(entry.name == name for entry in entries)
-        entries.append(Entry(f"{name}_{same + 1}" if same else name, own))
-    return entries
+        wanted = "_".join(own.relative_to(base).parts) or base.name
+        others = (f"{wanted}_{number}" for number in itertools.count(2))
+        # Results of two wearers must not share a folder, not even where letters' case is ignored.
+        name = next(name for name in itertools.chain([wanted], others) if name.casefold() not in entries)
+        entries[name.casefold()] = Entry(name, own)
+    return list(entries.values())
 
 
 def read_wearer(entry: Entry) -> WearerSessions:
@@ -80,7 +86,8 @@ def plain_recordings(entry: Entry) -> WearerSessions:
     ------
     ExoError : if no file tells height and mass, files are of different people, or none is a walk.
     """
-    folder, files = entry.folder, _recordings(entry.folder)
+    folder = entry.folder
+    files, passed_over = _one_of_each(_recordings(folder))
     read: dict[Path, Recording] = {}
     unread: list[str] = []
     for path in files:
@@ -97,20 +104,36 @@ def plain_recordings(entry: Entry) -> WearerSessions:
     wearer = _wearer(entry, {path: recording.subject for path, recording in read.items()})
     stance = "" if static is None else static.name
     sessions = {path.stem: Session(folder, wearer, markers=MarkerFiles(path.name, stance)) for path in moving}
-    return WearerSessions(wearer, sessions, notes)
+    return WearerSessions(wearer, sessions, (*passed_over, *notes))
 
 
 def _search(folder: Path, beside: Path | None) -> Iterator[Path]:
     if (folder / FILE).is_file() or _recordings(folder):
         yield folder
+    if (folder / FILE).is_file():
         return
     for below in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        if below != beside:
+        if below != beside and not (below / MANIFEST).is_file():
             yield from _search(below, beside)
 
 
 def _recordings(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in SUFFIXES)
+
+
+def _one_of_each(files: list[Path]) -> tuple[list[Path], tuple[str, ...]]:
+    """One file of every name, C3D before TRC, and what to say about the others."""
+    chosen: dict[str, Path] = {}
+    notes = []
+    for path in sorted(files, key=lambda path: (path.suffix.lower() != PREFERRED, path.name)):
+        if path.stem in chosen:
+            notes.append(
+                f"{path.name} is passed over for {chosen[path.stem].name}, which has the same name; "
+                "give it another one if it is another walk"
+            )
+        else:
+            chosen[path.stem] = path
+    return sorted(chosen.values()), tuple(notes)
 
 
 def _stands(recording: Recording) -> bool:

@@ -1,16 +1,23 @@
 """The process that works on one wearer of a batch: `python -m exo_bringup.batch_worker <folder with job.json>`.
 
-Everything it writes goes into that folder; what came of it is in result.json. Lines of its log that begin with
-"step: " tell what it is doing.
+Everything it writes goes into that folder, its scratch files, too; what came of it is in result.json. Lines of its log
+that begin with "step: " tell what it is doing.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import importlib.metadata
 import json
+import shutil
 import sys
+import tempfile
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +26,12 @@ from exo_bringup.batch_folder import Entry, read_wearer
 from exo_bringup.norms import load_norms
 from exo_bringup.session_analysis import convention_of, forces_of, generic_of
 from exo_bringup.wearer_analysis import FOLDER, KIND, WearerSessions, analyse_wearer
-from exo_common.artefact import read_manifest, sha256
+from exo_common.artefact import SOFTWARE, read_manifest, sha256
 from exo_common.errors import ExoError
 
 TWIN = "twin"
+SCRATCH = ".scratch"
+PACKAGES = ("exo_bringup", "exo_capture", "exo_common", "exo_twin")  # that results come from
 
 
 def work(folder: Path) -> dict[str, Any]:
@@ -97,10 +106,41 @@ def _finished(folder: Path, key: str, twin: bool) -> dict[str, Any] | None:
 
 
 def _key(job: dict[str, Any], brought: WearerSessions) -> str:
-    """What the results depend on: recordings, wearer, options."""
+    """What the results depend on: recordings, wearer, options, and what computes them."""
     options = [job["twin"], *(None if job[name] is None else sha256(Path(job[name])) for name in ("generic", "norms"))]
     inputs = {name: sha256(path) for name, path in sorted(brought.inputs.items())}
-    return hashlib.sha256(json.dumps([repr(brought.wearer), inputs, options]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([repr(brought.wearer), inputs, options, results_version()]).encode()).hexdigest()
+
+
+@functools.cache
+def results_version() -> str:
+    """Digest of exo's own sources and data, and of the versions of the libraries that compute."""
+    whole = hashlib.sha256()
+    for package in PACKAGES:
+        found = find_spec(package)
+        assert found is not None and found.origin is not None
+        base = Path(found.origin).resolve().parent
+        for path in sorted(path for path in base.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+            whole.update(f"{package}/{path.relative_to(base)} {sha256(path)}\n".encode())
+    installed = {found.name.lower(): found.version for found in importlib.metadata.distributions()}
+    whole.update(json.dumps([installed.get(name) for name in SOFTWARE]).encode())
+    return whole.hexdigest()
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[None]:
+    """All temporary files go into the job's folder; those of an earlier run that was killed are removed."""
+    for name in (SCRATCH, f".{FOLDER}.*", f".{TWIN}.*"):
+        for left in folder.glob(name):
+            shutil.rmtree(left, ignore_errors=True)
+    own, before = folder / SCRATCH, tempfile.tempdir
+    own.mkdir()
+    tempfile.tempdir = str(own)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def _step(text: str) -> None:
@@ -111,7 +151,8 @@ def main() -> int:
     """Work on the job of the folder on the command line."""
     folder = Path(sys.argv[1])
     try:
-        result = work(folder)
+        with _scratch(folder):
+            result = work(folder)
     except KeyboardInterrupt:
         return 130
     temporary = folder / f".{RESULT}"

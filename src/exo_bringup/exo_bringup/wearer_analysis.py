@@ -27,7 +27,7 @@ import yaml
 from numpy.typing import NDArray
 
 from exo_bringup.gait_figures import GaitCurves, gait_curves, gait_figure, mean_sd, write_curves
-from exo_bringup.norms import Norms
+from exo_bringup.norms import PERCENT, Norms
 from exo_bringup.session_analysis import convention_of, forces_of, generic_of
 from exo_capture.session_capture import SessionCapture, capture_session, session_inputs
 from exo_common.artefact import writing
@@ -39,7 +39,7 @@ from exo_twin.inverse.analysis import WalkAnalysis, analyse_further_walk, analys
 from exo_twin.inverse.dynamics_files import force_table
 from exo_twin.inverse.external_loads import write_external_loads
 from exo_twin.inverse.inverse_dynamics import Dynamics, InverseDynamics
-from exo_twin.inverse.loads import flexion_sign
+from exo_twin.inverse.loads import WalkLoads, flexion_sign
 from exo_twin.inverse.motion_derivatives import derivatives
 from exo_twin.opensim_runtime import logging_to
 
@@ -48,6 +48,7 @@ Progress = Callable[[str], None]
 
 FOLDER, KIND, QUALITY = "inverse", "inverse", "quality.yaml"
 LOWER_BODY = ("pelvis", "femur", "patella", "tibia", "talus", "calcn", "toes")
+WHOLE_STANCE = 0.95  # share of its samples: the first and the last frame may be doubtful
 # A peak of the moments over the gait cycle: joint, and whether it is the largest or the smallest value.
 PEAKS = {
     "hip_extension": ("hip_flexion", np.nanmax),
@@ -204,8 +205,9 @@ def save_walk(walk: WalkResult, folder: Path, title: str, wearer: Wearer, norms:
             "angle_sd_deg": kinematics.angle_sd_deg,
             "dropped_share": kinematics.dropped_share,
         },
-        "loads": loads.quality() if loads is not None else None,
+        "loads": _loads_quality(loads) if loads is not None else None,
         "peaks_nm_kg": _peaks(walk.curves),
+        "peaks_measured_nm_kg": _peaks(walk.curves, measured_only=True),
         "norms": bands.source if bands is not None else None,
     }
     (folder / QUALITY).write_text(
@@ -275,24 +277,43 @@ def _row(walk: WalkResult) -> dict[str, Any]:
         "marker_rms_mm": round(1e3 * walk.marker_rms(LOWER_BODY), 1),
         "ground_reaction": "none" if loads is None else "predicted" if loads.plates is None else "measured",
         "plate_lag_ms": None,
+        "plate_lag_method": None,
         "valid_from_s": None,
         "valid_to_s": None,
     }
     if loads is not None and loads.plates is not None:
         row["plate_lag_ms"] = round(1e3 * loads.plates.lag.seconds, 1)
+        row["plate_lag_method"] = loads.plates.lag.method
         if loads.plates.window is not None:
             row["valid_from_s"], row["valid_to_s"] = (round(t, 3) for t in loads.plates.window)
     row |= {f"{peak}_{side}_nm_kg": value for peak, own in _peaks(walk.curves).items() for side, value in own.items()}
     return row | {"warnings": " | ".join(walk.warnings)}
 
 
-def _peaks(curves: GaitCurves) -> dict[str, dict[str, float]]:
-    """Peak -> side -> size, Nm/kg, of the mean curve, measured where possible."""
+def _loads_quality(loads: WalkLoads) -> dict[str, Any]:
+    """Figures of the loads, and by what the lag of the plates was told."""
+    figures = loads.quality()
+    if loads.plates is not None:
+        figures["plates"]["lag_method"] = loads.plates.lag.method
+    return figures
+
+
+def _peaks(curves: GaitCurves, measured_only: bool = False) -> dict[str, dict[str, float]]:
+    """Peak -> side -> size, Nm/kg, of the mean curve, measured where possible.
+
+    `measured_only`: of the strides whose stance was measured as a whole, and of nothing else.
+    """
     found: dict[str, dict[str, float]] = {}
     for peak, (joint, extreme) in PEAKS.items():
         found[peak] = {}
         for side in SIDES:
-            mean = mean_sd(curves.moments(f"{joint}_{side}"))[0]
+            own = curves.measured[f"{joint}_{side}"] if measured_only else curves.moments(f"{joint}_{side}")
+            if measured_only and side in curves.toe_off:
+                stance = curves.toe_off[side] >= PERCENT
+                own = own[np.isfinite(own[:, stance]).mean(axis=1) >= WHOLE_STANCE]
+            if not len(own):
+                continue
+            mean = mean_sd(own)[0]
             if np.isfinite(mean).any():
                 found[peak][side] = round(abs(float(extreme(mean))), 3)
     return found

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -108,6 +109,10 @@ def test_an_interrupted_batch_stops_its_jobs(tmp_path: Path) -> None:
     alive = subprocess.run(["pgrep", "-f", f"pretended_worker {tmp_path}"], capture_output=True, check=False).stdout
     assert not alive.strip()
     assert (tmp_path / "out" / "a" / "result.json").is_file()
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [result["status"] for result in summary] == [OK, FAILED, FAILED] and "stopped" in summary[1]["reason"]
+    with (tmp_path / "out" / "summary.csv").open(encoding="utf-8") as file:
+        assert [row["wearer"] for row in csv.DictReader(file)] == ["a", "hangs1", "hangs2"]
 
 
 @pytest.mark.usefixtures("fake_worker")
@@ -155,6 +160,21 @@ def test_wearers_are_sessions_and_plain_folders_at_any_depth_but_not_results(tmp
     found = find_wearers(tmp_path, beside=tmp_path / "out")
     assert [entry.name for entry in found] == ["day1_w1", "day2_w1", "w3"]
     assert [entry.has_session for entry in found] == [False, False, True]
+
+
+def test_no_two_wearers_share_a_name(tmp_path: Path) -> None:
+    folders(tmp_path, "a/b_c", "a_b/c", "a/b/c", "a_b_c", "a_b_c_2", "A_b_c")
+    names = [entry.name for entry in find_wearers(tmp_path)]
+    assert len({name.casefold() for name in names}) == len(names) == 6
+
+
+def test_a_stray_file_hides_no_wearer(tmp_path: Path) -> None:
+    folders(tmp_path / "lab", "w1", "w2")
+    (tmp_path / "lab" / "calibration.c3d").write_bytes(b"")
+    (tmp_path / "lab" / "w1" / "capture").mkdir()
+    for name in ("manifest.yaml", "keypoints.trc"):  # what exo itself wrote
+        (tmp_path / "lab" / "w1" / "capture" / name).write_text("")
+    assert [entry.name for entry in find_wearers(tmp_path / "lab")] == ["lab", "w1", "w2"]
 
 
 def recording(moves: bool, subject: Subject) -> Recording:
@@ -216,6 +236,15 @@ def test_a_plain_folder_that_cannot_be_used_says_why(tmp_path: Path, plain: dict
             plain_recordings(write(tmp_path / str(i), files))
 
 
+def test_a_trc_beside_its_c3d_replaces_nothing(tmp_path: Path, plain: dict[str, Recording | str]) -> None:
+    adult = Subject(mass=70.0, height=1.75)
+    plain |= {name: recording(True, adult) for name in ("fast.c3d", "fast.trc", "slow.TRC", "slow.C3D", "x.trc")}
+    found = plain_recordings(write(tmp_path / "x", plain))
+    files = {name: own.markers.file for name, own in found.sessions.items() if own.markers}
+    assert files == {"fast": "fast.c3d", "slow": "slow.C3D", "x": "x.trc"}
+    assert [note.split()[0] for note in found.notes if "passed over" in note] == ["fast.trc", "slow.TRC"]
+
+
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[str]]:
     """A job whose analysis only writes a file; the list grows with every analysis."""
@@ -223,8 +252,10 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[str
     source.mkdir()
     (source / "walk.trc").write_text("recording")
     (source / "session.yaml").write_text(
-        "wearer: {id: w01, height: 1.70, mass: 68.0}\nmarkers: {file: walk.trc}\n", encoding="utf-8"
+        "wearer: {id: w01, height: 1.70, mass: 68.0}\nmarkers: {file: walk.trc, forces: plates.xml}\n", encoding="utf-8"
     )
+    (source / "plates.xml").write_text("<ExternalLoads><datafile>grf.mot</datafile></ExternalLoads>")
+    (source / "grf.mot").write_text("forces")
     done: list[str] = []
 
     def analyse(brought: WearerSessions, folder: Path, *_: Any) -> WearerResult:
@@ -263,6 +294,38 @@ def test_finished_work_is_kept_until_something_changes(
     assert run(out, monkeypatch)["kept"] and len(done) == 2
     (out.parent / "in" / "walk.trc").write_text("another recording")
     assert not run(out, monkeypatch)["kept"] and len(done) == 3
+    (out.parent / "in" / "grf.mot").write_text("other forces")
+    assert not run(out, monkeypatch)["kept"] and run(out, monkeypatch)["kept"] and len(done) == 4
+    monkeypatch.setattr(batch_worker, "results_version", lambda: "another")
+    assert not run(out, monkeypatch)["kept"] and len(done) == 5
+
+
+def test_results_are_of_one_version_of_the_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "computing"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(batch_worker, "PACKAGES", ("computing",))
+    compute = batch_worker.results_version.__wrapped__
+    first = compute()
+    assert compute() == first
+    (package / "weights.yaml").write_text("a: 1")
+    assert compute() != first
+
+
+def test_what_a_killed_worker_left_is_cleared_and_scratch_stays_in_the_folder(
+    job: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, _ = job
+    for name in (".scratch", ".inverse.abc", ".twin.xyz"):
+        (out / name).mkdir()
+        (out / name / "rubbish").write_text("")
+    used: list[Path] = []
+    real = batch_worker.work
+    monkeypatch.setattr(batch_worker, "work", lambda folder: used.append(Path(tempfile.gettempdir())) or real(folder))
+    run(out, monkeypatch)
+    assert used == [out / ".scratch"] and tempfile.gettempdir() != str(used[0])
+    assert {path.name for path in out.iterdir()} == {"job.json", "result.json", FOLDER}
 
 
 def test_a_part_that_failed_is_told_and_tried_again(
@@ -315,4 +378,6 @@ def test_a_real_folder_becomes_models_motions_and_loads(tmp_path: Path) -> None:
         motion, loads = read_storage(own / "coordinates.mot"), read_storage(own / "inverse_dynamics.sto")
         assert len(motion.time) == len(loads.time) and "ankle_angle_r_moment" in loads.columns
         assert (own / "gait.svg").is_file() and (own / "predicted" / "ground_reaction.xml").is_file()
-        assert yaml.safe_load((own / "quality.yaml").read_text())["loads"]["plates"]["valid_s"]
+        quality = yaml.safe_load((own / "quality.yaml").read_text())
+        assert quality["loads"]["plates"]["valid_s"] and quality["loads"]["plates"]["lag_method"] == "dynamics"
+        assert set(quality["peaks_measured_nm_kg"]["hip_extension"]) <= {"l", "r"}

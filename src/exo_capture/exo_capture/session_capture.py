@@ -27,7 +27,7 @@ from exo_capture.quality import NOT_USABLE, Quality
 from exo_capture.weights import model_path
 from exo_common.errors import ExoError
 from exo_common.frames import SIDES
-from exo_common.opensim_files import Markers, Storage, write_storage, write_trc
+from exo_common.opensim_files import Markers, Storage, external_loads_table, write_storage, write_trc
 from exo_common.session import FILE, Camera, KeypointFile, MarkerFiles, Session
 
 FloatArray = NDArray[np.float64]
@@ -106,7 +106,12 @@ def capture_session(session: Session, progress: Progress | None = None) -> Sessi
 
 
 def session_inputs(session: Session) -> dict[str, Path]:
-    """The files (and folders of landmarks) that a session's capture depends on, by name, for the manifest."""
+    """The files (and folders of landmarks) that a session's results depend on, by name, for the manifest.
+
+    Raises
+    ------
+    ExoError : if the file that names the table of forces cannot be read.
+    """
     names = [FILE, *(camera.video or camera.landmarks for camera in session.cameras)]
     if session.markers is not None:
         names += [session.markers.file, session.markers.static, session.markers.forces, session.markers.model]
@@ -114,6 +119,9 @@ def session_inputs(session: Session) -> dict[str, Path]:
     if session.keypoints is not None:
         names.append(session.keypoints.file)
     inputs = {name: session.path(name) for name in names if name}
+    if session.markers is not None and session.markers.forces:
+        table = external_loads_table(session.path(session.markers.forces))
+        inputs |= {} if table is None else {table.name: table}
     return inputs if session.calibration is None else inputs | {session.calibration.name: session.calibration}
 
 

@@ -114,6 +114,10 @@ def test_markers(tmp_path):
     assert any("says a height of 1.8 m, the session 1.7" in warning for warning in found.quality.warnings)
     found.save(tmp_path)
     assert (read_storage(tmp_path / "confidence.sto").values == 1.0).all()
+    assert not {"plates.xml", "grf.mot"} & set(session_inputs(session(tmp_path, "markers: {file: walk.c3d}")))
+    (tmp_path / "plates.xml").write_text("<ExternalLoads><datafile>C:\\lab\\grf.mot</datafile></ExternalLoads>")
+    loaded = session_inputs(session(tmp_path, "markers: {file: walk.c3d, forces: plates.xml}"))
+    assert (loaded["plates.xml"], loaded["grf.mot"]) == (tmp_path / "plates.xml", tmp_path / "grf.mot")
     with pytest.raises(ExoError, match="there is no marker-set map other"):
         capture_session(session(tmp_path, "markers: {file: walk.c3d, set: other}"))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,6 +138,28 @@ def read_storage(path: Path) -> Storage:
         raise ExoError(f"{path} is not a complete MOT or STO file; export or copy it again") from None
     degrees = next((v for k, v in header.items() if k.strip().lower() == "indegrees"), "no")
     return Storage(data[:, 0], columns, data[:, 1:], degrees.strip().lower() == "yes")
+
+
+def external_loads_table(path: Path) -> Path | None:
+    """The table of forces that an ExternalLoads file names, whether it exists or not; None where none is named.
+
+    Windows paths are written with backslashes; a table whose path does not exist is looked for beside the file.
+
+    Raises
+    ------
+    ExoError : if the file cannot be read.
+    """
+    try:
+        root = ElementTree.parse(path).getroot()
+    except OSError as error:
+        raise ExoError(f"{path} cannot be read ({error.strerror}); check the file name") from None
+    except ElementTree.ParseError as error:
+        raise ExoError(f"{path} is not a whole XML file ({error}); export or copy it again") from None
+    name = (root.findtext(".//ExternalLoads/datafile") or root.findtext(".//datafile") or "").strip()
+    if not name:
+        return None
+    plain = Path(name.replace("\\", "/"))
+    return plain if plain.is_absolute() and plain.is_file() else path.parent / plain.name
 
 
 def _lines(path: Path) -> list[str]:

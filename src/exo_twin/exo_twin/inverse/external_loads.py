@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exo_common.errors import ExoError
-from exo_common.opensim_files import Storage, read_storage, write_storage
+from exo_common.opensim_files import Storage, external_loads_table, read_storage, write_storage
 from exo_twin.inverse.external_forces import ExternalForce
 from exo_twin.inverse.plate_signals import PlateSignal
 
@@ -43,7 +43,7 @@ def read_external_loads(path: Path, table: Path | None = None) -> tuple[PlateSig
     forces = root.findall(".//ExternalForce")
     if not forces:
         raise ExoError(f"{path} holds no ExternalForce; give OpenSim's ExternalLoads file")
-    storage = read_storage(table or _table(path, root))
+    storage = read_storage(table or _table(path))
     if len(storage.time) < 2 or (np.diff(storage.time) <= 0.0).any():
         raise ExoError(f"the times of {path}'s table do not rise; export it again")
     return tuple(_signal(path, force, storage) for force in forces if _text(force, "appliesForce") != "false")
@@ -85,13 +85,11 @@ def write_external_loads(path: Path, time: FloatArray, forces: Sequence[External
     return table
 
 
-def _table(path: Path, root: ElementTree.Element) -> Path:
-    name = _text(root, ".//ExternalLoads/datafile") or _text(root, ".//datafile")
-    if not name:
+def _table(path: Path) -> Path:
+    table = external_loads_table(path)
+    if table is None:
         raise ExoError(f"{path} names no table of forces (datafile); give the .mot or .sto beside it")
-    # Windows paths are written with backslashes; a file that moved is looked for beside the XML.
-    plain = Path(name.replace("\\", "/"))
-    return plain if plain.is_absolute() and plain.is_file() else path.parent / plain.name
+    return table
 
 
 def _signal(path: Path, force: ElementTree.Element, storage: Storage) -> PlateSignal:
