@@ -207,7 +207,7 @@ def _maxima(
         few = f" of {count} stride{'s' if count > 1 else ''}" if count < STRIDES_FOR_PEAK else ""
         warnings.append(
             f"there is no calibration {what}: these envelopes are fractions of the peak in this walk{few}, so levels "
-            f"of muscles and of days do not compare; run python -m exo_emg calibrate {session.folder}"
+            f"of muscles and of days do not compare; run python -m exo_emg calibrate <session>"
         )
     other = sorted(n for n in muscles if n in known and abs(known[n].sampling_rate_hz / rate_hz - 1) > RATE_OFF_SHARE)
     if other:
