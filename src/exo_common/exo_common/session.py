@@ -114,9 +114,7 @@ class MarkerFiles(Parameters):
     static: str = parameter("", "", "quiet stance with the same markers, if there is one")
     set: str = parameter("", "", "marker set: a shipped one's name or a YAML file; recognised if not given")
     forces: str = parameter("", "", "ExternalLoads (.xml) of the walk, where its own file holds no force plates")
-    model: str = parameter(
-        "", "", "unscaled OpenSim model (.osim), wherever it is; the usual one if not given"
-    )
+    model: str = parameter("", "", "unscaled OpenSim model (.osim), wherever it is; the usual one if not given")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -207,5 +207,15 @@ def test_what_cannot_be_played_is_said_at_once(tmp_path: Path, walk: tuple[Path,
     assert isinstance(named, FileOptions)
 
 
+def test_an_electrode_that_comes_off_does_not_end_a_playback(tmp_path: Path) -> None:
+    samples = 2e-4 * np.random.default_rng(1).standard_normal((1000, 2))
+    samples[600:] = 0.05 * np.sin(2.0 * np.pi * 50.0 * np.arange(400) / 1000.0)[:, None]
+    path = tmp_path / "walk.csv"
+    rows = [f"{k / 1000:.3f},{a:.9g},{b:.9g}" for k, (a, b) in enumerate(samples)]
+    path.write_text("\n".join(["time,R_soleus,L_TA", *rows]))
+    readings, _, ended = played(path, 10, 2.0)
+    assert ended and sum(len(r.samples) for r in readings) == 1000
+
+
 def test_both_are_found_by_name() -> None:
     assert find("virtual") is VirtualDriver and find("playback") is PlaybackDriver
