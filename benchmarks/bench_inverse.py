@@ -2,7 +2,9 @@
 
 walking_3d: kinematics and dynamics beside OpenSim's tools on the same input in the same run. gait_speeds: twelve
 wearers at two speeds from C3D through the unattended batch, judged against force plates, the pelvis' own landmarks
-and normative data (of children). Seven kinds of bad input. Two videos through the same code.
+and normative data (of children). Kinds of bad input. Two videos through the same code.
+
+The walks of gait_speeds are no unseen test: see inverse_batch.
 """
 
 from __future__ import annotations
@@ -62,7 +64,9 @@ def main() -> int:
     figures = {**kinematics, **dynamics, "scale_ik_id_10s_s": ten_seconds, **batch, **refused, **video}
     data = (
         f"walking_3d (one wearer, {inverse_kinematics.WINDOW_S[0]}-{inverse_kinematics.WINDOW_S[1]} s); gait_speeds "
-        f"({batch['batch_wearers']:.0f} wearers, {batch['batch_walks']:.0f} walks); norms of children; two videos"
+        f"({batch['batch_wearers']:.0f} wearers, {batch['batch_walks']:.0f} walks, seen while the lag's rule, the "
+        "prediction's constants, the refinement's deviations and the source of segment masses were chosen); norms of "
+        "children; two videos"
     )
     report("inverse", figures, peers | tool_ms, data, [], time.monotonic() - started)
     return 0
