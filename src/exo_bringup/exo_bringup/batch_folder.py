@@ -9,7 +9,7 @@ from pathlib import Path
 
 from exo_bringup.wearer_analysis import WearerSessions
 from exo_capture.marker_files import Recording, Subject, read_recording
-from exo_capture.marker_frame import walks
+from exo_capture.marker_frame import to_opensim, walks
 from exo_capture.marker_set import recognise
 from exo_common.artefact import MANIFEST
 from exo_common.errors import ExoError
@@ -142,7 +142,8 @@ def _stands(recording: Recording) -> bool:
         marker_set = recognise(recording.markers.names)
         if any(name not in recording.markers.names for name in marker_set.used()):
             return False
-        return not walks(recording.markers, marker_set)
+        # Of a wrong unit, refused here, nothing can be said; the analysis names it.
+        return not walks(to_opensim(recording, marker_set).markers, marker_set)
     except ExoError:
         return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ from exo_bringup import batch, batch_folder, batch_worker, cli
 from exo_bringup.batch import FAILED, OK, PARTLY, BatchOptions, run_batch, summary_table
 from exo_bringup.batch_folder import Entry, find_wearers, plain_recordings
 from exo_bringup.wearer_analysis import FOLDER, KIND, WearerResult, WearerSessions
-from exo_capture.marker_files import Recording, Subject
+from exo_capture.marker_files import Recording, Subject, read_recording
 from exo_common.artefact import writing
 from exo_common.errors import ExoError
 from exo_common.opensim_files import Markers, read_storage
@@ -381,3 +382,12 @@ def test_a_real_folder_becomes_models_motions_and_loads(tmp_path: Path) -> None:
         quality = yaml.safe_load((own / "quality.yaml").read_text())
         assert quality["loads"]["plates"]["valid_s"] and quality["loads"]["plates"]["lag_method"] == "dynamics"
         assert set(quality["peaks_measured_nm_kg"]["hip_extension"]) <= {"l", "r"}
+
+
+@pytest.mark.skipif(not GAIT.is_dir(), reason="the shared recordings are not beside this checkout")
+def test_a_walk_in_a_wrong_unit_is_not_taken_for_a_quiet_stance() -> None:
+    for name, still in (("2014004_ST", True), ("2014004_C4_02", False)):
+        found = read_recording(GAIT / "2014004" / f"{name}.c3d")
+        assert batch_folder._stands(found) is still
+        small = dataclasses.replace(found.markers, position=1e-3 * found.markers.position)
+        assert not batch_folder._stands(dataclasses.replace(found, markers=small))

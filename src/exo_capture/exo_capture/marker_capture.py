@@ -102,9 +102,10 @@ def capture_markers(walk: Path, static: Path | None = None, marker_set: MarkerSe
     chosen = marker_set or recognise(recording.markers.names)
     if missing := [name for name in chosen.used() if name not in recording.markers.names]:
         raise ExoError(f"{walk} lacks marker {', '.join(missing[:6])} of the set {chosen.name}; label it")
+    recording = to_opensim(recording, chosen)  # refuses a wrong unit, in which nobody seems to walk
     if not walks(recording.markers, chosen):
         raise ExoError(f"{walk} holds no walk (the heels stay under the pelvis); give a walking trial")
-    recording = _filled(to_opensim(recording, chosen))
+    recording = _filled(recording)
     markers = chosen.with_keypoints(recording.markers)
     stance, notes = None, list(recording.notes)
     if static is not None:

@@ -75,6 +75,9 @@ def test_who_stands_or_takes_one_step_does_not_walk(tmp_path):
         capture_markers(write_c3d(tmp_path / "static.c3d", stance()))
     with pytest.raises(ExoError, match="no complete stride of both legs"):
         capture_markers(write_c3d(tmp_path / "step.c3d", walk(1.0)))
+    small = dataclasses.replace(walk(), position=1e-3 * walk().position)
+    with pytest.raises(ExoError, match="wrong unit of length"):  # in which no step is seen, either
+        capture_markers(write_c3d(tmp_path / "small.c3d", small))
 
 
 def test_a_static_that_walks_and_a_treadmill(tmp_path):
