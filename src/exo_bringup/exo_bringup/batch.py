@@ -90,9 +90,9 @@ def run_batch(folder: Path, out: Path, options: BatchOptions, console: Console |
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     results = {entry.name: _failure(entry, STOPPED) for entry in entries}
-    with _alone(out), _stopped_like_interrupted():
+    with _alone(out) as lock, _stopped_like_interrupted():
         try:
-            _work(entries, out, options, console, results)
+            _work(entries, out, options, console, results, lock)
         finally:
             write_summary(out, results)
     return [results[entry.name] for entry in entries]
@@ -142,7 +142,12 @@ def summary_table(results: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _work(
-    entries: Sequence[Entry], out: Path, options: BatchOptions, console: Console, results: dict[str, dict[str, Any]]
+    entries: Sequence[Entry],
+    out: Path,
+    options: BatchOptions,
+    console: Console,
+    results: dict[str, dict[str, Any]],
+    lock: int,
 ) -> None:
     """Replace the entries' results, by name, as they are finished."""
     waiting, running = collections.deque(entries), list[_Running]()
@@ -152,7 +157,7 @@ def _work(
         try:
             while waiting or running:
                 while waiting and len(running) < options.jobs:
-                    running.append(_start(waiting.popleft(), out, options))
+                    running.append(_start(waiting.popleft(), out, options, lock))
                 time.sleep(POLL_S)
                 for job in list(running):
                     if time.monotonic() - job.started > TIME_LIMIT_S:
@@ -171,7 +176,7 @@ def _work(
             _stop(running)
 
 
-def _start(entry: Entry, out: Path, options: BatchOptions) -> _Running:
+def _start(entry: Entry, out: Path, options: BatchOptions, lock: int) -> _Running:
     folder = out / entry.name
     folder.mkdir(exist_ok=True)
     job = {
@@ -188,6 +193,7 @@ def _start(entry: Entry, out: Path, options: BatchOptions) -> _Running:
             [sys.executable, "-m", WORKER, str(folder)],
             stdout=log,
             stderr=subprocess.STDOUT,
+            pass_fds=(lock,),
             env=os.environ | dict.fromkeys(THREADS, threads) | {"PYTHONUNBUFFERED": "1"},
         )
     return _Running(entry, folder, process, time.monotonic())
@@ -240,14 +246,14 @@ def _stop(running: Sequence[_Running]) -> None:
 
 
 @contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Keep a second batch out of the same folder."""
+def _alone(out: Path) -> Iterator[int]:
+    """Keep a second batch out of the same folder; yields the lock, which jobs that outlive a killed batch hold, too."""
     with (out / ".lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ExoError(f"another batch is writing to {out}; wait for it, or give --out another folder") from None
-        yield
+        yield lock.fileno()
 
 
 @contextmanager

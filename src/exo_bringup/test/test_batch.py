@@ -37,6 +37,7 @@ import json, os, signal, sys, time
 from pathlib import Path
 folder = Path(sys.argv[1])
 name = folder.name
+(folder / "process").write_text(str(os.getpid()))
 (folder / "began").write_text(str(time.monotonic()))
 print("step: pretending", flush=True)
 if name.startswith("dies"):
@@ -137,6 +138,30 @@ def test_two_batches_never_share_a_folder(tmp_path: Path) -> None:
     finally:
         other.kill()
         other.wait()
+
+
+@pytest.mark.usefixtures("fake_worker")
+def test_jobs_of_a_killed_batch_keep_the_folder(tmp_path: Path) -> None:
+    source, out = folders(tmp_path / "in", "hangs"), tmp_path / "out"
+    code = (
+        "import sys; from pathlib import Path; from exo_bringup import batch; batch.WORKER = 'pretended_worker'; "
+        "batch.run_batch(Path(sys.argv[1]), Path(sys.argv[2]), batch.BatchOptions())"
+    )
+    killed = subprocess.Popen([sys.executable, "-c", code, str(source), str(out)])
+    orphan = 0
+    try:
+        deadline = time.monotonic() + 20.0
+        while not (out / "hangs" / "began").is_file() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        orphan = int((out / "hangs" / "process").read_text())
+        killed.kill()
+        killed.wait()
+        with pytest.raises(ExoError, match="another batch is writing"):
+            run_batch(source, out, BatchOptions(), quiet())
+    finally:
+        killed.kill()
+        if orphan:
+            os.kill(orphan, signal.SIGKILL)
 
 
 def test_wrong_options_are_named(tmp_path: Path) -> None:
