@@ -80,19 +80,22 @@ def sentences(data: Path, generic: Path) -> dict[str, tuple[bool, str]]:
 
         without_plates = dataclasses.replace(usual, recording=None)
         kinds: dict[str, tuple[Callable[[], str], tuple[str, ...]]] = {
-            "left_right": (lambda: moved(_exchanged(markers)), ("exchanged",)),
-            "mm_as_m": (lambda: moved(_scaled(markers, 1e3)), ("unit",)),
-            "m_as_mm": (lambda: moved(_scaled(markers, 1e-3)), ("unit",)),
-            "marker_lost": (lambda: moved(_lost(markers, LOST)), ("miss", LOST)),
+            "left_right": (lambda: moved(_exchanged(markers)), ("left and right are exchanged",)),
+            "mm_as_m": (lambda: moved(_scaled(markers, 1e3)), ("wrong unit of length",)),
+            "m_as_mm": (lambda: moved(_scaled(markers, 1e-3)), ("wrong unit of length",)),
+            "marker_lost": (lambda: moved(_lost(markers, LOST)), (f"marker {LOST} is missing",)),
             "unsynchronised_plate": (lambda: loaded(_late(signals)), ("not synchronised",)),
-            "plates_end_in_stance": (lambda: loaded(_cut(signals)), ("recording", "ends")),
-            "plates_horizontal_inverted": (lambda: loaded(_inverted(signals)), ("horizontal",)),
+            "plates_end_in_stance": (
+                lambda: loaded(_cut(signals)),
+                ("the recording of plate", "ends at", "while the foot stands"),
+            ),
+            "plates_horizontal_inverted": (lambda: loaded(_inverted(signals)), ("push the other way",)),
             "prediction_contradicts_motion": (
                 lambda: loaded((), dataclasses.replace(without_plates, events=_early(usual.events))),
-                ("predicted", "motion needs"),
+                ("predicted forces and motion disagree",),
             ),
-            "zero_mass": (lambda: moved(markers, 0.0), ("mass", "0 kg")),
-            "unknown_markers": (lambda: moved(_renamed(markers)), ("marker",)),
+            "zero_mass": (lambda: moved(markers, 0.0), ("mass = 0",)),
+            "unknown_markers": (lambda: moved(_renamed(markers)), ("marker names fit none of the maps",)),
         }
         found = {}
         for kind, (work, words) in kinds.items():
