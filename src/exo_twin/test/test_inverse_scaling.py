@@ -5,13 +5,19 @@ import os
 
 import numpy as np
 import pytest
-from opensim_walk import BODY_SCALE, generic_model, walk_keypoints
+from opensim_walk import BODY_SCALE, generic_model, true_pose, walk_keypoints
 
 from exo_common.errors import ExoError
+from exo_common.frames import LEG_COORDINATES
+from exo_common.opensim_files import Storage, read_storage, write_storage
 from exo_twin.forward.compiler.skeleton import read_skeleton
 from exo_twin.inverse import models
+from exo_twin.inverse.inertia_from_opensim import body_inertia
+from exo_twin.inverse.inverse_dynamics import InverseDynamics
+from exo_twin.inverse.motion_derivatives import derivatives
 from exo_twin.inverse.scaling import scale_model
 from exo_twin.inverse.segment_masses import share_masses
+from exo_twin.inverse.tree_from_opensim import kinematic_tree
 from exo_twin.opensim_runtime import logging_to, opensim
 
 HEIGHT, MASS, THIGH_STRETCH = 1.65, 62.0, 1.08
@@ -73,6 +79,39 @@ def test_strength_and_fibres_follow_their_rules(scaled):
         / generic.getMuscles().get(soleus).getOptimalFiberLength()
     )
     assert ratio == pytest.approx(BODY_SCALE, rel=0.02)
+
+
+def test_opensims_inverse_dynamics_tool_feels_no_force_of_the_generic_model(scaled, tmp_path):
+    """Its contact spheres would push beside the measured ground reaction; the default model has them."""
+    generic, _ = load(models.blazepose_model().model)
+    assert generic.getForceSet().getSize() > generic.getMuscles().getSize()
+    model, _ = load(scaled.model)
+    assert model.getForceSet().getSize() == model.getMuscles().getSize() == generic.getMuscles().getSize()
+    tree, time = kinematic_tree(model), np.arange(0.0, 1.0, 0.02)
+    q = np.tile(tree.default, (len(time), 1))
+    for row, t in zip(q, time, strict=True):
+        for name, value in true_pose(float(t)).items():
+            row[tree.index(name)] = value
+    q[:, tree.index("pelvis_ty")] -= 0.05  # deep in the floor
+    write_storage(tmp_path / "walk.mot", Storage(time, tree.coordinates, q, False))
+    tool = opensim.InverseDynamicsTool()
+    tool.setModelFileName(str(scaled.model))
+    tool.setCoordinatesFileName(str(tmp_path / "walk.mot"))
+    tool.setLowpassCutoffFrequency(6.0)
+    tool.setStartTime(0.2)
+    tool.setEndTime(0.8)
+    muscles = opensim.ArrayStr()
+    muscles.append("Muscles")
+    tool.setExcludedForces(muscles)
+    tool.setResultsDir(str(tmp_path))
+    tool.setOutputGenForceFileName("id.sto")
+    with logging_to(tmp_path / "opensim.log"):
+        assert tool.run()
+    told = read_storage(tmp_path / "id.sto")
+    moving = derivatives(time, q, 6.0, at=told.time)
+    ours = InverseDynamics(tree, body_inertia(model, tree)).solve(moving.q, moving.speed, moving.acceleration)
+    for name in LEG_COORDINATES:
+        assert np.sqrt(np.mean((ours.of(name) - told.column(f"{name}_moment")) ** 2)) < 1.5, name
 
 
 @pytest.mark.parametrize(

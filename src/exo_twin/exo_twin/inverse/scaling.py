@@ -228,7 +228,8 @@ def scale_by(model: Any, by_body: Mapping[str, float], mass: float, output: Path
 
     Relative segment masses are the given model's, their sum is `mass` (kg). Optimal
     fibre and tendon slack lengths scale with their paths (ScaleTool), F_max
-    with (mass / generic mass)^(2/3).
+    with (mass / generic mass)^(2/3). Of the model's forces only the muscles are kept: contacts, springs, limits and
+    actuators of the generic model would act beside the measured ground reaction in OpenSim's inverse dynamics.
 
     Raises
     ------
@@ -250,6 +251,7 @@ def scale_by(model: Any, by_body: Mapping[str, float], mass: float, output: Path
         scaler.addScale(scale)
     if not scaler.processModel(model, str(output.parent), mass):
         raise ExoError("OpenSim's ScaleTool refused the model; see opensim.log")
+    _keep_muscles_only(model)
     muscles = model.updMuscles()
     for i in range(muscles.getSize()):
         muscles.get(i).setMaxIsometricForce(strength * muscles.get(i).getMaxIsometricForce())
@@ -257,3 +259,10 @@ def scale_by(model: Any, by_body: Mapping[str, float], mass: float, output: Path
     if not model.printToXML(str(output)):
         raise ExoError(f"{output} could not be written; free disk space or choose another folder")
     return strength
+
+
+def _keep_muscles_only(model: Any) -> None:
+    forces = model.updForceSet()
+    for i in reversed(range(forces.getSize())):
+        if opensim.Muscle.safeDownCast(forces.get(i)) is None:
+            forces.remove(i)
