@@ -41,6 +41,7 @@ from exo_twin.inverse.external_loads import write_external_loads
 from exo_twin.inverse.inverse_dynamics import Dynamics, InverseDynamics
 from exo_twin.inverse.loads import WalkLoads, flexion_sign
 from exo_twin.inverse.motion_derivatives import derivatives
+from exo_twin.inverse.plate_lag import Lag
 from exo_twin.opensim_runtime import logging_to
 
 FloatArray = NDArray[np.float64]
@@ -48,6 +49,7 @@ Progress = Callable[[str], None]
 
 FOLDER, KIND, QUALITY = "inverse", "inverse", "quality.yaml"
 LOWER_BODY = ("pelvis", "femur", "patella", "tibia", "talus", "calcn", "toes")
+UNTOLD = "none"  # method of a lag that could not be told
 WHOLE_STANCE = 0.95  # share of its samples: the first and the last frame may be doubtful
 # A peak of the moments over the gait cycle: joint, and whether it is the largest or the smallest value.
 PEAKS = {
@@ -282,12 +284,19 @@ def _row(walk: WalkResult) -> dict[str, Any]:
         "valid_to_s": None,
     }
     if loads is not None and loads.plates is not None:
-        row["plate_lag_ms"] = round(1e3 * loads.plates.lag.seconds, 1)
-        row["plate_lag_method"] = loads.plates.lag.method
+        row |= _lag(loads.plates.lag)
         if loads.plates.window is not None:
             row["valid_from_s"], row["valid_to_s"] = (round(t, 3) for t in loads.plates.window)
     row |= {f"{peak}_{side}_nm_kg": value for peak, own in _peaks(walk.curves).items() for side, value in own.items()}
     return row | {"warnings": " | ".join(walk.warnings)}
+
+
+def _lag(lag: Lag) -> dict[str, Any]:
+    """The plates' lag in the summary; that it could not be told is no lag of zero."""
+    return {
+        "plate_lag_ms": None if lag.method == UNTOLD else round(1e3 * lag.seconds, 1),
+        "plate_lag_method": lag.method,
+    }
 
 
 def _loads_quality(loads: WalkLoads) -> dict[str, Any]:
