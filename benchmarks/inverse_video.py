@@ -22,6 +22,7 @@ from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES
 from exo_common.session import Wearer
 from exo_twin.inverse.analysis import WalkAnalysis, analyse_walk
+from exo_twin.inverse.loads import flexion_sign
 from exo_twin.opensim_runtime import logging_to
 
 FloatArray = NDArray[np.float64]
@@ -108,5 +109,6 @@ def _reachable_pct(analysis: WalkAnalysis) -> float:
     inside = []
     for name in LEG_COORDINATES:
         low, high = REACH_DEG[name[:-2]]
-        inside.append((table.column(name) >= low) & (table.column(name) <= high))
+        angle = flexion_sign(analysis.tree, name) * table.column(name)
+        inside.append((angle >= low) & (angle <= high))
     return 100.0 * float(np.mean(inside))
