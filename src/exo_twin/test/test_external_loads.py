@@ -66,6 +66,12 @@ def test_damaged_files_say_what_is_wrong(tmp_path, old, new, told):
         read_external_loads(path)
 
 
+def test_no_force_is_no_file(tmp_path):
+    with pytest.raises(ExoError, match="no force"):
+        write_external_loads(tmp_path / "grf.xml", np.arange(5) / 100.0, [])
+    assert not list(tmp_path.iterdir())
+
+
 def test_forces_turn_with_the_markers():
     rng = np.random.default_rng(1)
     turn = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, 1.0], [-1.0, 0.0, 0.0]])

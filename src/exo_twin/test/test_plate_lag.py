@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from plate_fakes import MASS, walk
 
 from exo_capture.marker_capture import capture_markers
 from exo_common.opensim_files import read_storage
 from exo_twin.inverse.external_loads import read_external_loads
-from exo_twin.inverse.plate_lag import CORRECTABLE_S, MODEL_SD_S, Lag, pooled_lag
+from exo_twin.inverse.plate_lag import CORRECTABLE_S, Lag
 from exo_twin.inverse.plates import measured_ground_reaction
 
 WALK = Path(__file__).resolve().parents[4] / "shared" / "data" / "walking_3d"
@@ -70,19 +69,3 @@ def test_the_sentence_tells_the_lag_and_what_was_done():
 def test_two_methods_may_contradict_each_other():
     assert Lag(0.02, 0.004, "dynamics", contact_seconds=CORRECTABLE_S).contradicted
     assert not Lag(0.02, 0.004, "dynamics", contact_seconds=0.01).contradicted
-
-
-def test_trials_of_one_session_tell_the_lag_together():
-    lags = [Lag(0.012, 0.007, "dynamics", 0.98), Lag(0.018, 0.005, "dynamics", 0.98), Lag(0.09, 0.012, "contact times")]
-    pooled = pooled_lag(lags)
-    assert 0.015 < pooled.seconds < 0.018
-    assert MODEL_SD_S < pooled.sd < 0.005
-    assert pooled_lag(lags[2:]) is None
-
-
-def test_a_known_lag_replaces_the_trials_own():
-    made = walk(lag=0.02)
-    found = measured_ground_reaction(
-        made.signals, made.feet, made.events, MASS, made.needed, known_lag=Lag(0.015, 0.003, "dynamics")
-    )
-    assert found.lag.corrected == 0.015

@@ -210,3 +210,33 @@ def test_slow_flanks_are_no_baseline():
     signal = walk().signals[0]
     slow = smooth(signal.force, signal.rate_hz, 8.0)
     assert without_baseline(dataclasses.replace(signal, force=slow))[1] == []
+
+
+def cut(made, keep):
+    def shortened(signal):
+        rows = keep(signal.time)
+        parts = {name: getattr(signal, name)[rows] for name in ("time", "force", "point", "free_moment")}
+        return dataclasses.replace(signal, **parts)
+
+    return with_signals(made, shortened)
+
+
+@pytest.mark.parametrize("at", [0.75, 0.95, 1.15])
+def test_what_the_plates_did_not_record_is_not_known(at):
+    """The right foot stands on plate 1 from 0.65 to 1.35 s; a force of zero would be no measurement."""
+    made = walk()
+    ended = measure(cut(made, lambda time: time < at))
+    standing = (ended.time > landing(1)) & (ended.time < landing(1) + STANCE_S)
+    assert not ended.known["r"][standing & (ended.time > at + 0.01)].any()
+    assert ended.known["r"][standing & (ended.time < at - 0.01)].all()
+    assert any(f"ends at {at:.2f} s, while the foot stands" in warning for warning in ended.warnings)
+    assert not any("beside" in warning for warning in ended.warnings)
+    begun = measure(cut(made, lambda time: time > at))
+    assert not begun.known["r"][standing & (begun.time < at - 0.01)].any()
+    assert begun.known["r"][standing & (begun.time > at + 0.01)].all()
+    assert any("begins at" in warning for warning in begun.warnings)
+
+
+def test_free_moments_in_nmm_are_named():
+    with pytest.raises(ExoError, match="Nmm"):
+        measure(with_signals(walk(), lambda s: dataclasses.replace(s, free_moment=1e3 * s.free_moment)))

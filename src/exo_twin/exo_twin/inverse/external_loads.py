@@ -58,8 +58,10 @@ def write_external_loads(path: Path, time: FloatArray, forces: Sequence[External
 
     Raises
     ------
-    ExoError : if a force has another number of frames.
+    ExoError : if there is no force, or one has another number of frames.
     """
+    if not forces:
+        raise ExoError(f"{path} would hold no force; give the force on one foot or more")
     if any(len(force) != len(time) for force in forces):
         raise ExoError(f"{path}: the forces and the times have different lengths; resample them first")
     columns: list[str] = []

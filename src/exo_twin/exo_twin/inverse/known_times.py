@@ -40,6 +40,34 @@ def beside_plates(stands: Sequence[Stance], steps: Sequence[Step]) -> list[Doubt
     return [Doubt(stance.side, stance.start, stance.end, why) for stance in stands if stance not in covered]
 
 
+def unrecorded(steps: Sequence[Step], signals: Sequence[PlateSignal], lag: float) -> list[Doubt]:
+    """The parts of measured stances that lie before the plates' recording begins or after it ends.
+
+    Parameters
+    ----------
+    lag : s, by which the plates are late.
+    """
+    found = []
+    for step in steps:
+        stance, signal = step.stance, signals[step.contact.signal]
+        begin, end = float(signal.time[0]) - lag, float(signal.time[-1]) - lag
+        slack = 1.0 / signal.rate_hz
+        if stance.start < begin - slack:
+            why = f"the recording of {signal.name} begins at {begin:.2f} s, while the foot stands on it"
+            found.append(Doubt(stance.side, stance.start, min(begin, stance.end), why))
+        if stance.end > end + slack:
+            why = f"the recording of {signal.name} ends at {end:.2f} s, while the foot stands on it"
+            found.append(Doubt(stance.side, max(end, stance.start), stance.end, why))
+    return found
+
+
+def recorded(time: FloatArray, signals: Sequence[PlateSignal], lag: float) -> NDArray[np.bool_]:
+    """(n,) frames in which all plates record; they are `lag` s late."""
+    start = max(float(signal.time[0]) for signal in signals) - lag
+    end = min(float(signal.time[-1]) for signal in signals) - lag
+    return np.asarray((time >= start) & (time <= end))
+
+
 def known(time: FloatArray, side: str, doubts: Sequence[Doubt]) -> NDArray[np.bool_]:
     """(n,) frames outside all doubts about a foot: in the air, or alone on a plate."""
     result = np.ones(len(time), dtype=bool)
@@ -56,9 +84,7 @@ def both_known(
     standing = np.zeros(len(time), dtype=bool)
     for stance in stands:
         standing |= (time >= stance.start) & (time <= stance.end)
-    start = max(float(signal.time[0]) for signal in signals) - lag
-    end = min(float(signal.time[-1]) for signal in signals) - lag
-    standing &= (time >= start) & (time <= end)
+    standing &= recorded(time, signals, lag)
     for side in SIDES:
         standing &= known(time, side, doubts)
     return standing

@@ -141,6 +141,7 @@ def half_feet(
     time: FloatArray,
     measured: FloatArray,
     needed: FloatArray,
+    recorded: NDArray[np.bool_],
 ) -> tuple[list[Doubt], list[str]]:
     """Steps with a part of the foot beside the plate: alone on the ground, it carries less than the motion needs.
 
@@ -148,6 +149,7 @@ def half_feet(
     ----------
     time : (n,) s, markers' clock.
     measured, needed : (n,) N, vertical, low-passed alike: all plates together, and what the motion needs.
+    recorded : (n,) whether the plates recorded.
 
     Returns
     -------
@@ -155,7 +157,7 @@ def half_feet(
     """
     shares = {}
     for i, step in enumerate(steps):
-        alone = (time > step.stance.start + SUPPORT_MARGIN_S) & (time < step.stance.end - SUPPORT_MARGIN_S)
+        alone = (time > step.stance.start + SUPPORT_MARGIN_S) & (time < step.stance.end - SUPPORT_MARGIN_S) & recorded
         for other in stands:
             if other.side != step.stance.side:
                 alone &= (time < other.start - SUPPORT_MARGIN_S) | (time > other.end + SUPPORT_MARGIN_S)

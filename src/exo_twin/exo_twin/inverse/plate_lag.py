@@ -95,21 +95,6 @@ def contact_lag(steps: Sequence[Step]) -> float:
     return float(np.mean([np.median(kind) for kind in kinds])) if all(kinds) else np.nan
 
 
-def pooled_lag(lags: Sequence[Lag]) -> Lag | None:
-    """One lag for all trials of a set-up, weighted by their certainty; None if the dynamics told none.
-
-    A lag belongs to amplifiers and filters, not to a walk: trials of one session together tell it better.
-    """
-    told = [lag for lag in lags if lag.method == "dynamics"]
-    if not told:
-        return None
-    # What all trials share does not become smaller by averaging.
-    weight = np.array([1.0 / max(lag.sd**2 - MODEL_SD_S**2, GRID_S**2) for lag in told])
-    seconds = float(weight @ [lag.seconds for lag in told] / weight.sum())
-    likeness = float(np.mean([lag.correlation for lag in told]))
-    return Lag(seconds, float(np.hypot(weight.sum() ** -0.5, MODEL_SD_S)), "dynamics", likeness)
-
-
 def dynamics_lag(
     time: FloatArray, needed: WholeBody, signals: Sequence[PlateSignal], compared: NDArray[np.bool_]
 ) -> Lag | None:

@@ -27,6 +27,7 @@ FAR_M = 1.0  # a loaded centre of pressure further from both feet than a stride'
 POINT_UNITS = {"mm": 1e-3, "cm": 1e-2}
 # A foot's length in a smaller unit is a number above it; in m a centre of pressure moves less.
 SPREAD_M = 5.0
+MOST_FREE_NM = 50.0  # of one foot: below 10 Nm in walking, a few tens in a turn on the spot
 SAME_M = 1e-3  # a marker that a pure turn leaves further away was mended, not only turned
 
 
@@ -129,6 +130,7 @@ def check_units(signals: Sequence[PlateSignal], feet: FloatArray, mass: float) -
     _check_force(signals, mass * STANDARD_GRAVITY)
     for signal in signals:
         _check_point(signal, feet)
+        _check_free_moment(signal)
 
 
 def _check_force(signals: Sequence[PlateSignal], weight: float) -> None:
@@ -153,9 +155,22 @@ def _check_force(signals: Sequence[PlateSignal], weight: float) -> None:
         raise ExoError(f"the plates carry at most {100.0 * share:.3g} % of the body weight of {weight:.0f} N; {cure}")
 
 
+def _check_free_moment(signal: PlateSignal) -> None:
+    size = np.linalg.norm(signal.free_moment[_loaded(signal)], axis=1)
+    if len(size) and float(np.median(size)) > MOST_FREE_NM:
+        raise ExoError(
+            f"the free moment of {signal.name} is {np.median(size):.3g} Nm, where feet twist the ground by a few Nm: "
+            "it is in Nmm, or about another place than the centre of pressure; export it in Nm about that"
+        )
+
+
+def _loaded(signal: PlateSignal) -> NDArray[np.bool_]:
+    """(n,) samples with force enough for a trustworthy centre of pressure."""
+    return np.asarray(signal.vertical > LOADED_SHARE * max(float(signal.vertical.max()), 0.0))
+
+
 def _check_point(signal: PlateSignal, feet: FloatArray) -> None:
-    loaded = signal.vertical > LOADED_SHARE * max(float(signal.vertical.max()), 0.0)
-    points = signal.point[loaded]
+    points = signal.point[_loaded(signal)]
     points = points[np.isfinite(points).all(axis=1)]
     if not len(points):
         return

@@ -17,7 +17,7 @@ from exo_twin.inverse.external_forces import ExternalForce
 from exo_twin.inverse.foot_forces import foot_force, total_wrench
 from exo_twin.inverse.foot_stances import Step, match, stances
 from exo_twin.inverse.inverse_dynamics import WholeBody
-from exo_twin.inverse.known_times import Doubt, beside_plates, both_known, known, longest
+from exo_twin.inverse.known_times import Doubt, beside_plates, both_known, known, longest, recorded, unrecorded
 from exo_twin.inverse.plate_checks import (
     check_clock,
     half_feet,
@@ -45,7 +45,7 @@ class GroundReaction:
     ----------
     time : (n,) s, markers' clock.
     forces : side -> force on that foot; zero where it is not known.
-    known : side -> (n,) whether the foot is in the air or alone on a plate.
+    known : side -> (n,) whether the foot is in the air, or alone on a plate that records.
     window : s, the longest time in which both feet are known and somebody stands: whole-body residuals and the
         moments of both legs are valid in it. None if there is no such time.
     lag : of the plates behind the markers.
@@ -84,7 +84,6 @@ def measured_ground_reaction(
     needed: WholeBody | None = None,
     cutoff_hz: float | None = CUTOFF_HZ,
     bodies: Mapping[str, str] = FEET,
-    known_lag: Lag | None = None,
 ) -> GroundReaction:
     """The force on each foot, at the times of the feet's markers.
 
@@ -101,7 +100,6 @@ def measured_ground_reaction(
         the lag is taken from contact times, which are less certain.
     cutoff_hz : see foot_force.
     bodies : side -> body of the model that carries the foot.
-    known_lag : of the same set-up (plate_lag.pooled_lag), taken instead of this trial's own.
 
     Raises
     ------
@@ -122,7 +120,7 @@ def measured_ground_reaction(
     prepared = without(prepared, strange)
     doubts = beside_plates(stands, steps)
     whole = both_known(feet.time, prepared, stands, doubts, 0.0)
-    lag = known_lag or _lag(feet.time, prepared, steps, needed, whole)
+    lag = _lag(feet.time, prepared, steps, needed, whole)
     refuse_long(lag.seconds)
     lag = dataclasses.replace(lag, contact_seconds=contact_lag(steps), corrected=lag.seconds if lag.sure else 0.0)
     (notes if lag.method == "dynamics" else warnings).append(lag.sentence())
@@ -131,12 +129,16 @@ def measured_ground_reaction(
     shared, steps = shared_plates(steps, stands, prepared, feet, lag.corrected)
     halves: list[Doubt] = []
     if needed is not None:
-        measured = smooth(total_wrench(prepared, feet.time + lag.corrected)[0], feet.rate_hz, CUTOFF_HZ)
-        halves, told = half_feet(steps, stands, prepared, feet.time, measured[:, 1], needed.force[:, 1])
+        seen = recorded(feet.time, prepared, lag.corrected)
+        raw = total_wrench(prepared, feet.time + lag.corrected)[0][:, 1]
+        # Where nothing was recorded the motion stands in, so that the filter spreads nothing wrong from there.
+        measured = smooth(np.where(seen, raw, needed.force[:, 1])[:, None], feet.rate_hz, CUTOFF_HZ)[:, 0]
+        halves, told = half_feet(steps, stands, prepared, feet.time, measured, needed.force[:, 1], seen)
         warnings += told
-    warnings += [doubt.sentence() for doubt in (*shared, *halves)]
+    missing = unrecorded(steps, prepared, lag.corrected)
+    warnings += [doubt.sentence() for doubt in (*missing, *shared, *halves)]
     warnings += stray_pressure(steps, prepared, feet, lag.corrected)
-    doubts += [*shared, *halves]
+    doubts += [*missing, *shared, *halves]
     window = longest(feet.time, both_known(feet.time, prepared, stands, doubts, lag.corrected))
     if window is None:
         warnings.append("at no time are all standing feet on plates; only single legs can be analysed")
