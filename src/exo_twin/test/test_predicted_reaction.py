@@ -8,7 +8,7 @@ from plate_fakes import MASS, STANCES, ground_force, side_of, walk
 
 from exo_common.errors import ExoError
 from exo_common.opensim_files import Markers
-from exo_twin.inverse.foot_stances import stances
+from exo_twin.inverse.foot_stances import Stance, stances
 from exo_twin.inverse.predicted_reaction import predict
 
 WEIGHT = MASS * 9.80665
@@ -79,3 +79,48 @@ def test_what_cannot_be_predicted_from_is_named(known):
         predict(known.needed, dataclasses.replace(known.feet, position=gap), stands)
     with pytest.raises(ExoError, match="no foot stands"):
         predict(known.needed, known.feet, [])
+
+
+@pytest.mark.parametrize("edge", ["start", "end"])
+@pytest.mark.parametrize("at", [0.68, 0.72, 0.76, 0.79])
+def test_a_double_support_that_the_recording_cuts_is_passed_without_a_jump(known, edge, at):
+    """The right foot lands at 0.65 s, the left one leaves at 0.80 s."""
+    time = known.feet.time
+    rows = time >= at if edge == "start" else time <= at
+    inner = (lambda t: t >= at) if edge == "start" else (lambda t: t <= at)
+    events = dataclasses.replace(
+        known.events,
+        heel_strikes={side: tuple(filter(inner, times)) for side, times in known.events.heel_strikes.items()},
+        toe_offs={side: tuple(filter(inner, times)) for side, times in known.events.toe_offs.items()},
+    )
+    feet = Markers(time[rows], known.feet.names, known.feet.position[rows])
+    body = dataclasses.replace(
+        known.needed,
+        **{name: getattr(known.needed, name)[rows] for name in ("centre", "force", "moment")},
+    )
+    found = predict(body, feet, stances(events, feet))
+    near = (feet.time > 0.6) & (feet.time < 0.85)
+    truth = {side: sum(ground_force(k, feet.time) for k in range(STANCES) if side_of(k) == side) for side in "lr"}
+    for side in "lr":
+        error = (found[side].force - truth[side])[near, 1] / WEIGHT
+        assert np.sqrt(np.mean(error**2)) < 0.15
+        assert np.abs(np.diff(found[side].force[near, 1])).max() < 0.30 * WEIGHT
+
+
+def test_feet_side_by_side_share_by_the_zero_moment_point(known):
+    """Standing on both feet, a little more on the right one."""
+    time = np.arange(50) / 100.0
+    names = ("LHeel", "LBigToe", "RHeel", "RBigToe")
+    place = np.array([[0.0, 0.0, -0.1], [0.24, 0.0, -0.1], [0.0, 0.0, 0.1], [0.24, 0.0, 0.1]])
+    feet = Markers(time, names, np.tile(place, (50, 1, 1)))
+    force = np.tile([0.0, WEIGHT, 0.0], (50, 1))
+    centre = np.tile([0.12, 0.95, 0.04], (50, 1))
+    body = dataclasses.replace(known.needed, centre=centre, force=force, moment=np.cross(centre, force))
+    found = predict(body, feet, [Stance(side, 0.0, 0.49, False, False) for side in "lr"])
+    np.testing.assert_allclose(found["r"].force[:, 1], 0.7 * WEIGHT)
+    raised = dataclasses.replace(body, centre=centre + np.array([0.0, 0.3, 0.0]))
+    raised = dataclasses.replace(raised, moment=np.cross(raised.centre, force))
+    level = {side: np.full(50, 0.3) for side in "lr"}
+    higher = predict(raised, feet, [Stance(side, 0.0, 0.49, False, False) for side in "lr"], level)
+    np.testing.assert_allclose(higher["r"].force, found["r"].force, atol=1e-9)
+    np.testing.assert_allclose(higher["r"].point, found["r"].point + np.array([0.0, 0.3, 0.0]), atol=1e-9)

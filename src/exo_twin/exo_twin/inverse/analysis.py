@@ -20,14 +20,13 @@ from exo_twin.inverse.inertia_from_opensim import body_inertia
 from exo_twin.inverse.keypoint_model import BLAZEPOSE
 from exo_twin.inverse.kinematic_tree import KinematicTree
 from exo_twin.inverse.kinematics import solve_kinematics, walking_forward
-from exo_twin.inverse.loads import WalkLoads, flexion_sign, walk_loads
+from exo_twin.inverse.loads import LONGEST_GAP_S, WalkLoads, walk_loads
 from exo_twin.inverse.models import GenericModel, load_model
 from exo_twin.inverse.plate_signals import PlateSignal, plates_of
 from exo_twin.inverse.tree_from_opensim import kinematic_tree
 
 FloatArray = NDArray[np.float64]
 
-LONGEST_GAP_S = 0.25  # of a motion, bridged for its derivatives; as long as capture fills gaps of markers
 ONE_CAMERA = "one camera cannot tell the ground's force: there are no joint moments of the recording itself"
 
 
@@ -161,8 +160,10 @@ def even_motion(table: Storage, tree: KinematicTree) -> tuple[FloatArray, FloatA
 
     Raises
     ------
-    ExoError : if there are gaps too long to be bridged.
+    ExoError : if there are gaps too long to be bridged, or fewer than two frames.
     """
+    if len(table.time) < 2:
+        raise ExoError("the motion has fewer than two usable frames; use a longer part of the recording")
     gaps = np.diff(table.time)
     step = float(np.median(gaps))
     if gaps.max() > max(LONGEST_GAP_S, 2.0 * step):
@@ -170,6 +171,4 @@ def even_motion(table: Storage, tree: KinematicTree) -> tuple[FloatArray, FloatA
         raise ExoError(f"the motion has a gap of {gaps[at]:.2f} s at {table.time[at]:.2f} s; use the part beside it")
     time = np.linspace(table.time[0], table.time[-1], round(float(np.ptp(table.time)) / step) + 1)
     q = read_coordinates(table, tree)
-    for i, name in enumerate(tree.coordinates):
-        q[:, i] *= flexion_sign(tree, name)
     return time, np.column_stack([np.interp(time, table.time, column) for column in q.T])

@@ -79,7 +79,7 @@ def stances(events: GaitEvents, feet: Markers) -> tuple[Stance, ...]:
 
     Parameters
     ----------
-    events : of the same motion.
+    events : of the motion; not of a file, whose events are often the plates' and as late as these.
     feet : with LHeel, LBigToe, RHeel and RBigToe.
     """
     begin, end = float(feet.time[0]), float(feet.time[-1])

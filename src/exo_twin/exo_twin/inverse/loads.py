@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from exo_capture.filtering import stretches
 from exo_capture.gait_events import GaitEvents
 from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES, SIDES
@@ -18,19 +19,22 @@ from exo_twin.inverse.body_inertia import BodyInertia
 from exo_twin.inverse.dynamics_files import force_table
 from exo_twin.inverse.external_forces import ExternalForce
 from exo_twin.inverse.external_loads import write_external_loads
+from exo_twin.inverse.foot_floor import floor_under
 from exo_twin.inverse.foot_stances import stances
-from exo_twin.inverse.inverse_dynamics import Dynamics, InverseDynamics
+from exo_twin.inverse.inverse_dynamics import Dynamics, InverseDynamics, WholeBody
 from exo_twin.inverse.kinematic_tree import KinematicTree
+from exo_twin.inverse.mixed_reaction import OTHER, mixed
 from exo_twin.inverse.motion_derivatives import derivatives
-from exo_twin.inverse.plate_signals import PlateSignal
+from exo_twin.inverse.plate_consistency import check_consistency
+from exo_twin.inverse.plate_signals import STANDARD_GRAVITY, PlateSignal
 from exo_twin.inverse.plates import GroundReaction, measured_ground_reaction
-from exo_twin.inverse.predicted_reaction import predict
+from exo_twin.inverse.predicted_reaction import predict, predict_other
 
 FloatArray = NDArray[np.float64]
 
-# Residuals at the pelvis that good recordings stay below (Hicks et al. 2015, J Biomech Eng 137:020905): force as share
-# of the largest ground reaction, moment as share of it times the height of the centre of mass.
-FORCE_RESIDUAL, MOMENT_RESIDUAL = 0.05, 0.01
+CONTRADICTED = 0.15  # of body weight: predicted forces that miss what the motion needs by more are not of this walk
+LONGEST_GAP_S = 0.25  # of a foot, bridged; as long as capture fills gaps of markers
+SHORTEST_S = 0.05  # of a contradiction that is told: shorter ones are landings
 NO_PLATES = "the ground's force was predicted from the motion, not measured; moments are estimates"
 
 
@@ -45,6 +49,7 @@ class WalkLoads:
     forces : side -> the ground's on that foot: measured where it is known, predicted elsewhere.
     measured : side -> (n,) whether the force on that foot was measured.
     predicted : side -> predicted throughout.
+    missed : (n, 6) what the motion needs and the predicted forces do not give: N, and Nm about the centre of mass.
     plates : what the plates said; None without plates or where they could not be used.
     dynamics : of all coordinates, OpenSim's signs.
     warnings : sentences.
@@ -55,6 +60,7 @@ class WalkLoads:
     forces: dict[str, ExternalForce]
     measured: dict[str, NDArray[np.bool_]]
     predicted: dict[str, ExternalForce]
+    missed: FloatArray
     plates: GroundReaction | None
     dynamics: Dynamics
     tree: KinematicTree
@@ -62,10 +68,12 @@ class WalkLoads:
 
     def quality(self) -> dict[str, Any]:
         """Figures for a report: how much was measured, what did not add up, how well the prediction did."""
-        weight = self.dynamics.whole_body.mass * 9.80665
+        weight = self.dynamics.whole_body.mass * STANDARD_GRAVITY
         figures: dict[str, Any] = {
             "ground_reaction": "measured" if self.plates is not None else "predicted",
             "measured_share": {side: round(float(self.measured[side].mean()), 3) for side in SIDES},
+            "predicted_missed_force_rms_pct_bw": _percent(np.linalg.norm(self.missed[:, :3], axis=1), weight),
+            "predicted_missed_moment_rms_nm": _rms(np.linalg.norm(self.missed[:, 3:], axis=1)),
         }
         if self.plates is not None:
             lag = self.plates.lag
@@ -118,71 +126,84 @@ def walk_loads(
     solver = InverseDynamics(tree, inertia)
     needed = solver.solve(motion.q, motion.speed, motion.acceleration).whole_body
     feet = _at(feet, time)
-    predicted = predict(needed, feet, stances(events, feet))
+    stands = stances(events, feet)
+    floor = floor_under(tree, time, motion.q, stands)
+    predicted = predict(needed, feet, stands, floor.height)
+    warnings = list(floor.warnings)
     plates: GroundReaction | None = None
-    warnings: list[str] = []
     if signals:
         try:
             plates = measured_ground_reaction(signals, feet, events, inertia.total_mass, needed)
-            warnings += plates.warnings
+            given = solver.solve(motion.q, motion.speed, motion.acceleration, plates.external).whole_body
+            together = np.sum([force.force for force in plates.external], axis=0)
+            level = (floor.height["l"] + floor.height["r"]) / 2.0
+            warnings += [*plates.warnings, *check_consistency(given, together, plates.valid, level)]
         except ExoError as refusal:
+            plates = None
             warnings.append(f"the force plates were not used: {refusal}")
+    missed = _missed(needed, predicted)
     if plates is None:
         warnings.append(NO_PLATES)
-    measured = {side: np.zeros(len(time), dtype=bool) if plates is None else plates.known[side] for side in SIDES}
-    forces = {
-        side: predicted[side] if plates is None else _chosen(measured[side], plates.forces[side], predicted[side])
-        for side in SIDES
-    }
+        wrong = float(_contradicted(needed, missed).mean())
+        if wrong > 0.5:
+            raise ExoError(
+                f"the feet do not stand when the motion needs the ground, in {100.0 * wrong:.0f} % of the time; "
+                "check the feet's markers, and that nothing else carried the wearer"
+            )
+        measured, forces = {side: np.zeros(len(time), dtype=bool) for side in SIDES}, predicted
+    else:
+        measured = plates.known
+        rest = {
+            side: predict_other(needed, side, plates.forces[OTHER[side]], feet, stands, floor.height) for side in SIDES
+        }
+        forces = mixed(time, measured, plates.forces, rest, predicted)
+    guessed = ~(measured["l"] & measured["r"])
+    warnings += _contradictions(time, guessed & _contradicted(needed, _missed(needed, forces)))
     dynamics = solver.solve(motion.q, motion.speed, motion.acceleration, list(forces.values()))
-    if plates is not None and plates.valid.any():
-        warnings += _judge(dynamics, forces, plates.valid)
     moments = {name: flexion_sign(tree, name) * dynamics.of(name) for name in LEG_COORDINATES}
-    return WalkLoads(time, moments, forces, measured, predicted, plates, dynamics, tree, tuple(warnings))
+    return WalkLoads(time, moments, forces, measured, predicted, missed, plates, dynamics, tree, tuple(warnings))
 
 
 def _at(feet: Markers, time: FloatArray) -> Markers:
-    """The feet at the motion's times."""
-    position = np.empty((len(time), len(feet.names), 3))
+    """The feet at the motion's times; NaN in gaps too long to be bridged, and as far beyond what is known."""
+    position = np.full((len(time), len(feet.names), 3), np.nan)
     for i in range(len(feet.names)):
+        known = np.isfinite(feet.position[:, i]).all(axis=1)
+        seen = feet.time[known]
+        if not len(seen):
+            continue
+        after = np.searchsorted(seen, time).clip(0, len(seen) - 1)
+        before = np.where(seen[after] <= time, after, (after - 1).clip(0))
+        beyond = np.maximum(seen[0] - time, time - seen[-1])
+        bridged = (seen[after] - seen[before] <= LONGEST_GAP_S) & (beyond <= LONGEST_GAP_S)
         for axis in range(3):
-            known = np.isfinite(feet.position[:, i, axis])
-            if known.sum() < 2:
-                position[:, i, axis] = np.nan
-                continue
-            position[:, i, axis] = np.interp(time, feet.time[known], feet.position[known, i, axis])
+            values = np.interp(time, seen, feet.position[known, i, axis])
+            position[:, i, axis] = np.where(bridged, values, np.nan)
     return Markers(time, feet.names, position)
 
 
-def _chosen(known: NDArray[np.bool_], measured: ExternalForce, predicted: ExternalForce) -> ExternalForce:
-    rows = known[:, None]
-    return ExternalForce(
-        measured.body,
-        np.where(rows, measured.force, predicted.force),
-        np.where(rows, measured.point, predicted.point),
-        np.where(rows, measured.free_moment, predicted.free_moment),
-    )
+def _missed(needed: WholeBody, forces: Mapping[str, ExternalForce]) -> FloatArray:
+    """What the motion needs and the forces do not give, (n, 6) N and Nm about the centre of mass."""
+    force = needed.force - np.sum([force.force for force in forces.values()], axis=0)
+    given = np.sum([force.moment_about(needed.centre) for force in forces.values()], axis=0)
+    return np.hstack([force, needed.moment_about(needed.centre) - given])
 
 
-def _judge(dynamics: Dynamics, forces: dict[str, ExternalForce], valid: NDArray[np.bool_]) -> list[str]:
-    """Sentences where plates and motion do not add up."""
-    body = dynamics.whole_body
-    most = float(np.linalg.norm(sum(force.force for force in forces.values()), axis=1)[valid].max())
-    force = float(np.sqrt(np.mean(np.sum(body.residual_force[valid] ** 2, axis=1))))
-    moment = float(np.sqrt(np.mean(np.sum(body.residual_moment[valid] ** 2, axis=1))))
-    height = float(np.mean(body.centre[valid, 1]))
-    warnings = []
-    if force > FORCE_RESIDUAL * most:
-        warnings.append(
-            f"motion and plates disagree by {force:.0f} N at the pelvis ({100.0 * force / most:.0f} % of the ground's "
-            f"force, {100.0 * FORCE_RESIDUAL:.0f} % is good); check the wearer's mass and the plates' calibration"
-        )
-    if moment > MOMENT_RESIDUAL * most * height:
-        warnings.append(
-            f"motion and plates disagree by {moment:.0f} Nm at the pelvis "
-            f"({MOMENT_RESIDUAL * most * height:.0f} Nm is good); moments of the hip are less certain than of the ankle"
-        )
-    return warnings
+def _contradicted(needed: WholeBody, missed: FloatArray) -> NDArray[np.bool_]:
+    """(n,) frames in which forces miss what the motion needs by too much."""
+    return np.asarray(np.linalg.norm(missed[:, :3], axis=1) > CONTRADICTED * needed.mass * STANDARD_GRAVITY)
+
+
+def _contradictions(time: FloatArray, where: NDArray[np.bool_]) -> list[str]:
+    """The sentence on predicted forces that the motion contradicts, with their times; none where it does not."""
+    spans = [(time[rows[0]], time[rows[-1]]) for rows in stretches(where)]
+    told = ", ".join(f"{a:.2f} to {b:.2f} s" for a, b in spans if b - a >= SHORTEST_S)
+    if not told:
+        return []
+    return [
+        f"predicted forces and motion disagree by more than {100.0 * CONTRADICTED:.0f} % of body weight from {told}; "
+        "moments there are doubtful: a foot's event, or something that carries the wearer, is missing"
+    ]
 
 
 def flexion_sign(tree: KinematicTree, coordinate: str) -> float:
@@ -192,4 +213,8 @@ def flexion_sign(tree: KinematicTree, coordinate: str) -> float:
 
 
 def _percent(values: FloatArray, weight: float) -> float:
-    return round(100.0 * float(np.sqrt(np.mean(np.square(values)))) / weight, 1)
+    return _rms(100.0 * values / weight)
+
+
+def _rms(values: FloatArray) -> float:
+    return round(float(np.sqrt(np.mean(np.square(values)))), 1)
