@@ -85,7 +85,7 @@ def test_a_damaged_or_absent_map_is_a_sentence(tmp_path):
     with pytest.raises(ExoError, match="no marker-set map helen_hayes"):
         MarkerSet.load("helen_hayes")
     text = (FOLDER / f"{shipped()[0]}.yaml").read_text(encoding="utf-8")
-    for damage in (text.replace("scaling:", "sizes:"), text.replace("weight: 5}", "weight: heavy}"), "name: [", ""):
+    for damage in (text.replace("scaling:", "sizes:"), text.replace("weight: 10}", "weight: heavy}"), "name: [", ""):
         (tmp_path / "map.yaml").write_text(damage, encoding="utf-8")
         with pytest.raises(ExoError, match="is not a marker-set map"):
             MarkerSet.load(tmp_path / "map.yaml")

@@ -14,9 +14,11 @@ from exo_common.opensim_files import Markers, read_storage
 from exo_twin.forward.compiler.skeleton import set_pose
 from exo_twin.inverse.fit import fit_markers
 from exo_twin.inverse.kinematics import solve_kinematics
-from exo_twin.inverse.marker_model import marker_model
+from exo_twin.inverse.marker_model import marker_model, place_markers
 from exo_twin.inverse.models import GenericModel, blazepose_model, load_model
-from exo_twin.inverse.scaling import ARMS_DOWN
+from exo_twin.inverse.scaling import ARMS_DOWN, scale_model
+from exo_twin.inverse.static_trial import static_warnings
+from exo_twin.inverse.tree_from_opensim import kinematic_tree
 from exo_twin.opensim_runtime import logging_to, opensim
 
 SET = MarkerSet.load("gait_speeds_52")
@@ -68,6 +70,57 @@ def test_a_known_motion_comes_back_in_three_dimensions(solved, truth):
         # Foot markers stuck on 10 mm off turn a foot of 200 mm by several degrees, always the same.
         assert np.sqrt(np.mean(error**2)) < (8.0 if "ankle" in name else 3.0), name
         assert np.std(error) < 1.5, name
+
+
+def test_walking_the_other_way_makes_no_difference(solved, truth, tmp_path):
+    walk, static = recording(truth, tmp_path), recording([{"pelvis_ty": 0.94}], tmp_path)
+    back = [dataclasses.replace(one, position=one.position * np.array([-1.0, 1.0, -1.0])) for one in (walk, static)]
+    with logging_to(tmp_path / "opensim.log"):
+        turned = fit_markers(*back, SET, 1.65, 62.0, tmp_path)
+    there, here = solved.kinematics.coordinates, turned.kinematics.coordinates
+    np.testing.assert_allclose(here.values, there.values, atol=0.01)
+
+
+def test_lengths_in_the_report_are_those_of_the_refined_model(solved):
+    for segment, body in (("thigh", "femur_l"), ("shank", "tibia_r")):
+        assert solved.scaling.lengths[segment]["factor"] == pytest.approx(solved.scaling.factors[body], abs=1e-3)
+        by = solved.refined.quality()["size_factors"][segment]
+        assert solved.refined.factors[body] == pytest.approx(by, abs=1e-3)
+
+
+def test_a_static_of_somebody_else_is_told_by_distances_that_cannot_change(truth, tmp_path):
+    walk, static = recording(truth[:3], tmp_path), recording([{"pelvis_ty": 0.94}], tmp_path)
+    assert static_warnings(static, walk, SET) == []
+    other = dataclasses.replace(static, position=1.07 * static.position)
+    (sentence,) = static_warnings(other, walk, SET)
+    assert "mm RMS between the static trial and the walk" in sentence and "R_FAX to R_FAL" in sentence
+    assert static_warnings(Markers(static.time, ("R_IAS",), static.position[:, :1]), walk, SET) == []
+    with logging_to(tmp_path / "opensim.log"):
+        fit = fit_markers(walk, other, SET, 1.65, 62.0, tmp_path)
+    assert sentence in fit.warnings
+
+
+def test_the_pelvis_stands_where_its_own_landmarks_say(tmp_path):
+    """Thighs and trunk of other proportions than the generic's do not tilt it in the static trial."""
+    static = recording([{"pelvis_ty": 0.94}], tmp_path)
+    odd = static.position.copy()
+    for name in ("CV7", "SJN", "L_SAE", "R_SAE", "L_FLE", "L_FME", "R_FLE", "R_FME"):
+        odd[:, static.names.index(name), 0] += 0.06
+    tilt = []
+    with logging_to(tmp_path / "opensim.log"):
+        equipped = marker_model(blazepose_model().model, SET, tmp_path)
+        for position in (static.position, odd):
+            one = dataclasses.replace(static, position=position)
+            scaled = tmp_path / "scaled.osim"
+            scale_model(static, 1.65, 62.0, equipped, scaled, 1)
+            place_markers(scaled, equipped, SET, one, True)
+            model = load_model(scaled)
+            model.initSystem()
+            tree = kinematic_tree(model)
+            ends = [tree.marker_place[[tree.markers.index(f"{s}_{n}") for s in "LR"]] for n in ("IAS", "IPS")]
+            rise = ends[0].mean(axis=0) - ends[1].mean(axis=0)
+            tilt.append(np.degrees(np.arctan2(rise[1], rise[0])))
+    assert tilt[1] == pytest.approx(tilt[0], abs=0.3)
 
 
 def test_the_static_trial_puts_every_marker_where_the_wearer_has_it(solved):

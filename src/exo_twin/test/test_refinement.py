@@ -72,6 +72,24 @@ def test_the_pelvis_keeps_its_anatomical_axes(refined, tree):
             assert np.abs(place - refined.factors["pelvis"] * tree.marker_place[i]).max() < 3.0 * PELVIS_SD
 
 
+def test_the_axes_of_knee_and_ankle_keep_their_direction_though_the_walk_would_turn_them(tree, recorded):
+    """Skin over the epicondyles slides along the thigh's length of the step: outer forth, inner back, by 10 mm."""
+    walk, static = recorded
+    slid = walk.position.copy()
+    for side in "LR":
+        slid[:, walk.names.index(f"{side}_FLE"), 0] += 0.010
+        slid[:, walk.names.index(f"{side}_FME"), 0] -= 0.010
+    found = refine(tree, Markers(walk.time, walk.names, slid), static, SET)
+    assert set(found.turns_deg) == {"femur_l", "femur_r", "tibia_l", "tibia_r"}
+    for body, turn in found.turns_deg.items():
+        a, b = [f"{body[-1].upper()}_{stem}" for stem in (("FLE", "FME") if "femur" in body else ("FAL", "TAM"))]
+        before = tree.marker_place[tree.markers.index(a)] - tree.marker_place[tree.markers.index(b)]
+        after = found.places[a] - found.places[b]
+        between = np.degrees(np.arccos(before @ after / np.linalg.norm(before) / np.linalg.norm(after)))
+        assert turn == pytest.approx(between, abs=0.01) and turn < 4.0, body
+    assert set(found.quality()["axis_turns_deg"]) == set(found.turns_deg)
+
+
 def test_a_body_that_fits_already_is_left_alone(tree, recorded):
     walk, _ = recorded
     q = np.tile(tree.default, (len(walk.time), 1))

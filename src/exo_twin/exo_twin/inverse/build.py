@@ -23,6 +23,7 @@ from exo_twin.forward.compiler.exoskeleton import HipExoskeleton
 from exo_twin.inverse.analysis import WalkAnalysis, analyse_walk
 from exo_twin.inverse.gait_cycle import gait_from_motion
 from exo_twin.inverse.keypoint_model import BLAZEPOSE
+from exo_twin.inverse.loads import flexion_sign
 from exo_twin.inverse.muscle_tuning import Retuned, retune_tendons, tuning_warnings
 from exo_twin.inverse.plate_signals import PlateSignal
 from exo_twin.inverse.segment_masses import RULE
@@ -80,7 +81,7 @@ def build_twin(
         analysis = analyse_walk(capture, wearer, work, progress, convention, generic, signals)
         fit, scaling, kinematics = analysis.fit, analysis.fit.scaling, analysis.fit.kinematics
         strides = [dataclasses.asdict(stride) for stride in capture.strides]
-        gait = gait_from_motion(kinematics.coordinates, strides, f"{fit.source}, mean of {len(strides)} strides")
+        gait = gait_from_motion(_flexion_positive(analysis), strides, f"{fit.source}, mean of {len(strides)} strides")
         retuned = retune_tendons(scaling.model, gait)
         progress("compiling the walker")
         compiled = compile_walker(scaling.model, wearer.height, _upright(kinematics.coordinates), exoskeleton)
@@ -108,6 +109,13 @@ def _with_tree(compiled: Compiled, analysis: WalkAnalysis) -> Compiled:
     """model.npz holds the scaled model's joints, markers and masses, too: live analysis needs no opensim."""
     own = {**tree_arrays(analysis.tree, analysis.fit.weights), **analysis.inertia.arrays()}
     return dataclasses.replace(compiled, arrays={**compiled.arrays, **own})
+
+
+def _flexion_positive(analysis: WalkAnalysis) -> Storage:
+    """The walk's coordinates with flexion positive, also where the model counts its knees' negative."""
+    table = analysis.fit.kinematics.coordinates
+    sign = [flexion_sign(analysis.tree, name) for name in table.columns]
+    return dataclasses.replace(table, values=table.values * sign)
 
 
 def _upright(coordinates: Storage) -> dict[str, float]:
@@ -138,12 +146,7 @@ def _quality(
             "strength_rule": "F_max scaled by (mass / generic mass)^(2/3)",
             "segments": scaling.lengths,
         },
-        "refinement": None
-        if refined is None
-        else {
-            "marker_rms_mm_before": round(1e3 * refined.rms_before, 1),
-            "marker_rms_mm_after": round(1e3 * refined.rms_after, 1),
-        },
+        "refinement": None if refined is None else refined.quality(),
         "inverse_kinematics": {
             "frames": len(rms),
             "marker_rms_mm": round(float(np.sqrt(np.mean(rms**2))), 1),

@@ -29,6 +29,7 @@ from exo_twin.inverse.scaling import (
     scale_model,
 )
 from exo_twin.inverse.segment_masses import share_masses
+from exo_twin.inverse.static_trial import static_warnings
 from exo_twin.inverse.tree_from_opensim import kinematic_tree
 
 Progress = Callable[[str], None]
@@ -119,8 +120,6 @@ def fit_keypoints(
     degrees = np.array([1.0 if is_translation(name) else 180.0 / np.pi for name in found.coordinates])
     seen = np.isfinite(found.q).all(axis=1)
     values = found.q[seen] * degrees
-    for name in ("knee_angle_l", "knee_angle_r"):
-        values[:, found.coordinates.index(name)] *= model.knee_sign
     coordinates = Storage(found.time[seen], found.coordinates, values, in_degrees=True)
     error = np.sqrt(np.nanmean(np.sum(motion.miss**2, axis=2), axis=0))
     saturated = motion.saturated(model)
@@ -155,7 +154,7 @@ def fit_markers(
 
     Parameters
     ----------
-    markers : of the walk, with keypoints (MarkerSet.with_keypoints), in OpenSim's frame, m.
+    markers : of the walk along +x or -x, with keypoints (MarkerSet.with_keypoints), in OpenSim's frame, m.
     static : the same of a quiet stance; without one the walk itself scales the model and places the markers.
     height, mass : of the wearer, m and kg.
     work : folder for `scaled.osim`.
@@ -167,6 +166,8 @@ def fit_markers(
     ------
     ExoError : one sentence, for any input that cannot be fitted.
     """
+    markers = walking_forward(markers)
+    static = None if static is None else walking_forward(static)
     progress("scaling the OpenSim model")
     equipped = marker_model(generic or blazepose_model().model, marker_set, work)
     reference, min_frames = (markers, MIN_FRAMES) if static is None else (static, 1)
@@ -179,19 +180,30 @@ def fit_markers(
             f"the landmarks of the static trial lie {1e3 * off:.0f} mm off the scaled model; "
             "check its labels, or whether it belongs to this wearer"
         )
+    if static is not None:
+        scaling.warnings.extend(static_warnings(static, markers, marker_set))
     progress("refining sizes and marker places")
-    forward = walking_forward(markers)
     model = load_model(scaled)
     model.initSystem()
-    refined = refine(kinematic_tree(model), forward, static, marker_set)
+    refined = refine(kinematic_tree(model), markers, static, marker_set)
     mend_model(scaled, refined, mass)
     progress("inverse kinematics")
-    kinematics = solve_kinematics(forward, scaled, equipped, clamped=clamped)
+    kinematics = solve_kinematics(markers, scaled, equipped, clamped=clamped)
     factors = {body: factor * refined.factors.get(body, 1.0) for body, factor in scaling.factors.items()}
     return Fit(
-        dataclasses.replace(scaling, factors=factors),
+        dataclasses.replace(scaling, factors=factors, lengths=_mended(scaling.lengths, refined)),
         kinematics,
         f"markers ({marker_set.name}), inverse kinematics",
         equipped.weights,
         refined,
     )
+
+
+def _mended(lengths: Mapping[str, Mapping[str, float]], refined: Refinement) -> dict[str, dict[str, float]]:
+    """Segments' lengths and factors of the refined model; their spread is the measurement's."""
+    result = {}
+    for name, values in lengths.items():
+        by = refined.segments.get(name, 1.0)
+        length, factor = round(by * values["length_m"], 4), round(by * values["factor"], 4)
+        result[name] = {**values, "length_m": length, "factor": factor}
+    return result

@@ -31,7 +31,7 @@ class Kinematics:
 
     Attributes
     ----------
-    coordinates : the model's coordinates over time (degrees and m), knee flexion positive.
+    coordinates : over time (degrees and m), in the model's own signs.
     marker_rms : (n,) m, root mean square over markers per frame, without outliers.
     marker_error : marker -> root mean square over frames of its distance from the model, m, with outliers.
     saturated : coordinate -> fraction of frames at its clamped limit.
@@ -71,15 +71,10 @@ def solve_kinematics(markers: Markers, scaled: Path, generic: GenericModel, clam
 
 
 def kinematics_of(ik: MarkerIk, solved: MarkerPoses) -> Kinematics:
-    """Solved poses as a table in degrees with knee flexion positive, frames without a pose left out."""
+    """Solved poses as a table in degrees and the model's own signs, frames without a pose left out."""
     there = np.isfinite(solved.q).all(axis=1)
     unit = np.where(ik.tree.turns(), 180.0 / np.pi, 1.0)
     values = solved.q[there] * unit
-    for name in ("knee_angle_l", "knee_angle_r"):
-        i = solved.coordinates.index(name)
-        # Models of the gait2392 family count knee flexion negative.
-        if abs(ik.tree.lower[i]) > abs(ik.tree.upper[i]):
-            values[:, i] *= -1.0
     coordinates = Storage(solved.time[there], solved.coordinates, values, in_degrees=True)
     rms = np.sqrt(np.nanmean(np.where(solved.dropped, np.nan, solved.residual)[there] ** 2, axis=1))
     seen = np.isfinite(solved.residual).any(axis=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,9 @@ NEXT_JOINT = {
     "radius": "hand",
 }
 LEVEL_ROUNDS = 3  # the ankle's axis is oblique, so one turn leaves a little
+# In a static trial the pelvis is where its own landmarks are, not where sizes of thighs and trunk that are a little off
+# would tilt it: they weigh so many times as much as in motion.
+PELVIS_LEADS = 20.0
 POSES = 20  # of a recording, spread over it, in which markers are placed
 
 
@@ -110,12 +114,13 @@ def place_markers(
 
     The model is posed on the landmarks whose location the map knows (inverse
     kinematics); every other marker goes to its mean measured place on its body.
-    In a static trial the landmarks themselves are moved too, and the feet stand
-    level: a skin marker on a heel tells the foot's pitch to 10 degrees, the floor to 2.
+    In a static trial the landmarks themselves are moved too, the pelvis follows its
+    own landmarks (`PELVIS_LEADS`), and the feet stand level: a skin marker on a heel
+    tells the foot's pitch to 10 degrees, the floor to 2.
 
     Parameters
     ----------
-    recording : markers and keypoints (MarkerSet.with_keypoints) in OpenSim's frame, m.
+    recording : markers and keypoints (MarkerSet.with_keypoints) in OpenSim's frame, m, looking along +x.
     static : the recording is a quiet stance made for this; else only markers without a location are placed.
 
     Returns
@@ -125,7 +130,10 @@ def place_markers(
     known = {name for name, place in marker_set.markers.items() if place.location is not None and place.weight > 0.0}
     chosen = [i for i, name in enumerate(recording.names) if name in known or name not in marker_set.markers]
     landmarks = Markers(recording.time, tuple(recording.names[i] for i in chosen), recording.position[:, chosen])
-    posed = solve_kinematics(_spread(landmarks), scaled, generic)
+    weights = dict(generic.weights or dict.fromkeys(known, 1.0))
+    if static:
+        weights |= {name: PELVIS_LEADS * weights[name] for name in marker_set.pelvis.values() if name in weights}
+    posed = solve_kinematics(_spread(landmarks), scaled, dataclasses.replace(generic, weights=weights))
     model = load_model(scaled)
     state = model.initSystem()
     locations = _measured_locations(model, state, posed.coordinates, recording, static)
@@ -192,7 +200,7 @@ def _level_feet(model: Any, state: Any, pose: dict[str, float]) -> None:
 
 
 def pose_at(model: Any, table: Storage, row: int) -> dict[str, float]:
-    """Coordinates of one row, rad and m."""
+    """Coordinates of one row in the model's own signs, rad and m."""
     unit = np.deg2rad(1.0) if table.in_degrees else 1.0
     pose = {}
     for coordinate in model.getCoordinateSet():
