@@ -62,10 +62,10 @@ def test_a_foot_without_a_plate_gets_what_the_other_leaves(recorded, loaded):
     assert found.measured["r"].all() and one.any()
     mass = found.dynamics.whole_body.mass
     residual = np.linalg.norm(found.dynamics.whole_body.residual_force, axis=1)
-    assert np.median(residual[one]) < 0.06 * mass * 9.81
+    assert residual[one].max() < 0.08 * mass * 9.81
     apart = {name: found.moments[name] - moment for name, moment in loaded.moments.items()}
     assert not np.abs(apart["ankle_angle_r"]).max() > 1e-6 * mass
-    assert np.sqrt(np.mean(apart["hip_flexion_l"] ** 2)) < 0.25 * mass
+    assert np.sqrt(np.mean(apart["hip_flexion_l"][one] ** 2)) < 0.17 * mass
     for name, moment in found.moments.items():
         steepest = np.abs(np.diff(loaded.moments[name])).max()
         assert np.abs(np.diff(moment)).max() < steepest + 0.15 * mass, name
