@@ -4,7 +4,8 @@ A switch from one to another in the middle of a step is passed in a few frames: 
 would appear as a jump of the joints' moments.
 
 Looked at were the 24 walks of gait_speeds and walking_3d with one foot's plate taken away: that foot's hip moment
-is then 0.14 and 0.11 Nm/kg (RMS) from the measured one, with prediction alone 0.21 and 0.23. Constants are round numbers.
+is then 0.14 and 0.11 Nm/kg (RMS) from the measured one, with prediction alone 0.21 and 0.23. The constants
+are round numbers.
 """
 
 from __future__ import annotations

@@ -26,10 +26,8 @@ STRAY_SHARE = 0.2  # of an overlap's load outside the foot's outline: another fo
 OUTLASTS_S = 0.1  # a load this long before or after the own stance is another foot's
 INSIDE_SHARE = 0.8  # of a step's load; a centre of pressure that leaves the foot more often is doubtful
 SUPPORT_MARGIN_S = 0.03  # at each end of a single support, where the feet's events are uncertain
-CARRIED = (
-    0.85,
-    1.15,
-)  # of what the motion needs while one foot stands alone; 48 whole feet on plates (gait_speeds) carry 0.95 to 1.02
+# Of what the motion needs while one foot stands alone; 48 whole feet on plates (gait_speeds) carry 0.95 to 1.02.
+CARRIED = (0.85, 1.15)
 ALIKE = 0.05  # shares of all steps as near to each other point to the mass or the calibration
 
 
