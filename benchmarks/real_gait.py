@@ -28,7 +28,7 @@ from exo_common.frames import LEG_COORDINATES
 from exo_common.opensim_files import Storage, read_storage
 from exo_twin.forward.compiler.skeleton import set_pose
 from exo_twin.inverse import fit as fits
-from exo_twin.inverse import kinematics, marker_ik, pose_solver, scaling, tree_from_opensim, tree_motion
+from exo_twin.inverse import kinematics, marker_ik, pose_solver, refinement, scaling, tree_from_opensim, tree_motion
 from exo_twin.inverse import marker_model as marker_models
 from exo_twin.inverse.fit import fit_markers
 from exo_twin.inverse.marker_model import body_pose, pose_at
@@ -166,6 +166,7 @@ def _cache(folder: Path, generic: Path) -> Path:
         marker_ik,
         marker_models,
         pose_solver,
+        refinement,
         scaling,
         tree_from_opensim,
         tree_motion,

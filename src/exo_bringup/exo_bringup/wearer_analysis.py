@@ -172,6 +172,7 @@ def analyse_wearer(
                 "segments": fit.scaling.lengths,
                 "factors": {body: round(factor, 4) for body, factor in fit.scaling.factors.items()},
             },
+            "refinement": None if fit.refined is None else fit.refined.quality(),
             "walks": [{"walk": name} | rows[name] for name in brought.sessions],
         }
         (target / QUALITY).write_text(yaml.safe_dump(summary, sort_keys=False, width=120), encoding="utf-8")

@@ -128,6 +128,7 @@ def place_markers(
     RMS distance of the landmarks from the scaled generic model, m: how far the map was off.
     """
     known = {name for name, place in marker_set.markers.items() if place.location is not None and place.weight > 0.0}
+    # Keypoints carry no weight (an estimated hip centre would tilt the pelvis); they tell which frames show both legs.
     chosen = [i for i, name in enumerate(recording.names) if name in known or name not in marker_set.markers]
     landmarks = Markers(recording.time, tuple(recording.names[i] for i in chosen), recording.position[:, chosen])
     weights = dict(generic.weights or dict.fromkeys(known, 1.0))
