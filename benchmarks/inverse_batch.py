@@ -15,8 +15,9 @@ The batch writes its results as any user gets them; they are read back here and 
   the files of the batch, as one who opens them in OpenSim would run it.
 
 These walks were seen while exo was made. The rule that tells the plates' lag, the constants of the predicted ground
-reaction and the refinement's standard deviations were chosen while looking at them, and the segment masses (de Leva's,
-none fitted) were adopted after these plates contradicted the generic model's. The figures are no test on unseen people.
+reaction, the refinement's standard deviations and the weights of the pelvis' landmarks were chosen while looking at
+them, and the segment masses (de Leva's, none fitted) were adopted after these plates contradicted the generic model's.
+The figures are no test on unseen people.
 """
 
 from __future__ import annotations
