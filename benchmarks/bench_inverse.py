@@ -65,8 +65,8 @@ def main() -> int:
     data = (
         f"walking_3d (one wearer, {inverse_kinematics.WINDOW_S[0]}-{inverse_kinematics.WINDOW_S[1]} s); gait_speeds "
         f"({batch['batch_wearers']:.0f} wearers, {batch['batch_walks']:.0f} walks, seen while the lag's rule, the "
-        "prediction's constants, the refinement's deviations, the pelvis' weights and the source of segment masses were "
-        "chosen); norms of children; two videos"
+        "prediction's constants, the refinement's deviations, the pelvis' weights and the source of segment masses "
+        "were chosen); norms of children; two videos"
     )
     report("inverse", figures, peers | tool_ms, data, [], time.monotonic() - started)
     return 0
