@@ -115,6 +115,7 @@ def read_for(driver: BitalinoDriver, seconds: float) -> list[Reading]:
     return out
 
 
+@pytest.mark.usefixtures("pseudo_terminals")
 def test_the_driver_over_a_serial_port() -> None:
     emulator = Emulator(disturb=lambda sample, frame: b"" if 300 <= sample < 305 else frame)
     driver = BitalinoDriver(BitalinoConfig(port=emulator.port, channels=[1, 2, 5]))
@@ -138,6 +139,7 @@ def test_the_driver_over_a_serial_port() -> None:
         emulator.close()
 
 
+@pytest.mark.usefixtures("pseudo_terminals")
 def test_a_port_that_is_none_and_one_that_vanishes_are_told() -> None:
     with pytest.raises(DeviceLost, match="no BITalino at /dev/nowhere"):
         BitalinoDriver(BitalinoConfig(port="/dev/nowhere")).open()

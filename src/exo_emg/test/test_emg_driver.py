@@ -99,7 +99,9 @@ def assert_continuous(listener: Any) -> None:
 
 
 @pytest.mark.parametrize("driver", bench.DRIVERS)
-def test_no_sample_is_lost_unaccounted(driver: str) -> None:
+def test_no_sample_is_lost_unaccounted(driver: str, request: pytest.FixtureRequest) -> None:
+    if driver == "bitalino":
+        request.getfixturevalue("pseudo_terminals")
     with bench.SOURCES[driver]() as source, listening(*source.parameters) as listener:
         assert listener.spin_until(lambda: bool(listener.frames)), "no frame"
         listener.spin(2.5)
@@ -111,6 +113,7 @@ def test_no_sample_is_lost_unaccounted(driver: str) -> None:
     assert -1.0 < result["latency_p50_ms"] < 100.0, "stamps are not of the acquisition"
 
 
+@pytest.mark.usefixtures("pseudo_terminals")
 def test_a_device_that_vanishes_is_found_again_and_counted_on(tmp_path: Path) -> None:
     port, away_s = tmp_path / "port", 1.0
 
@@ -141,6 +144,7 @@ def test_a_device_that_vanishes_is_found_again_and_counted_on(tmp_path: Path) ->
     assert any("is gone" in m or "no BITalino" in m for m in listener.messages), listener.messages
 
 
+@pytest.mark.usefixtures("pseudo_terminals")
 def test_lifecycle_over_its_services() -> None:
     emulator = Emulator()
     try:
@@ -205,6 +209,7 @@ def test_without_a_device_it_waits_and_stops_at_once_when_told() -> None:
         assert listener.process.wait(timeout=5.0) == 0
 
 
+@pytest.mark.usefixtures("pseudo_terminals")
 def test_a_ctrl_c_while_configuring_ends_it_cleanly() -> None:
     """The device is there and never answers; the interrupt comes while it is asked for its name."""
     master, slave = os.openpty()
@@ -224,6 +229,7 @@ def test_a_ctrl_c_while_configuring_ends_it_cleanly() -> None:
         os.close(slave)
 
 
+@pytest.mark.usefixtures("pseudo_terminals")
 def test_whoever_asks_for_a_transition_takes_over_from_autostart(tmp_path: Path) -> None:
     port = tmp_path / "port"
     with listening("driver:=bitalino", f"port:={port}", "channels:=[1]", "muscles:=[TA_r]") as listener:
