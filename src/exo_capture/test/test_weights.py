@@ -141,12 +141,12 @@ def test_the_registry_is_the_one_npm_would_ask(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     assert weights.npm_registry("@mediapipe/pose") == "https://registry.npmjs.org"
     settings = tmp_path / ".npmrc"
-    settings.write_text("; mine\nfund=false\nregistry=http://localhost:1/npm/\nbare\n")
-    assert weights.npm_registry("@mediapipe/pose") == "http://localhost:1/npm"
+    settings.write_text("; mine\nfund=false\nregistry=https://shelf.example/npm/\nbare\n")
+    assert weights.npm_registry("@mediapipe/pose") == "https://shelf.example/npm"
     monkeypatch.setenv("NPM_CONFIG_REGISTRY", "https://environment.example")
     assert weights.npm_registry("@mediapipe/pose") == "https://environment.example"
-    settings.write_text(settings.read_text() + "@mediapipe:registry=http://localhost:2\n")
-    assert weights.npm_registry("@mediapipe/pose") == "http://localhost:2"
+    settings.write_text(settings.read_text() + "@mediapipe:registry=https://mirror.example\n")
+    assert weights.npm_registry("@mediapipe/pose") == "https://mirror.example"
     assert weights.npm_registry("@other/pose") == "https://environment.example"
 
 

@@ -3,8 +3,8 @@
 Generic models carry the shares of the few cadavers they were built from: the Rajagopal
 family's feet weigh half as much again as living people's, its thighs a seventh less. What a
 body needs from the ground fore and aft, and what a swinging leg needs from its hip, follow
-the shares: with the model's own, the sum of m a of twelve recorded walkers is 0.6 of what force plates measured fore
-and aft, with these 0.9. The generic model gets them before it is scaled; scaling then keeps them.
+the shares, and with the model's own they contradict force plates. The generic model gets people's before
+it is scaled; scaling then keeps them.
 """
 
 from __future__ import annotations
