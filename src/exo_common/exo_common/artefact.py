@@ -10,7 +10,7 @@ import hashlib
 import importlib.metadata
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,20 @@ def sha256(path: Path) -> str:
 
 
 @contextmanager
-def writing(folder: Path, kind: str, wearer: str, inputs: Mapping[str, Path], warnings: list[str]) -> Iterator[Path]:
+def writing(
+    folder: Path,
+    kind: str,
+    wearer: str,
+    inputs: Mapping[str, Path],
+    warnings: list[str],
+    unlisted: Collection[str] = (),
+) -> Iterator[Path]:
     """Write an artefact: yields a scratch folder that replaces `folder` only if all went well.
 
     An interrupted or failed run leaves the earlier artefact untouched. `warnings`
     may grow while the artefact is written. A file of an earlier artefact is
-    kept beside it as `<folder>.previous`.
+    kept beside it as `<folder>.previous`. Files named in `unlisted` may change
+    later: the manifest does not vouch for them.
 
     Raises
     ------
@@ -58,7 +66,7 @@ def writing(folder: Path, kind: str, wearer: str, inputs: Mapping[str, Path], wa
             "schema_version": SCHEMA_VERSION,
             "wearer": wearer,
             "inputs": {name: sha256(path) for name, path in sorted(inputs.items())},
-            "files": {str(p.relative_to(scratch)): sha256(p) for p in sorted(scratch.rglob("*")) if p.is_file()},
+            "files": {name: sha256(scratch / name) for name in _files(scratch) if name not in unlisted},
             "software": _versions(),
             "warnings": list(warnings),
         }
@@ -111,6 +119,10 @@ def read_manifest(folder: Path, kind: str, wearer: str | None = None) -> dict[st
                 "make it again with ./exo personalise <session>"
             )
     return manifest
+
+
+def _files(folder: Path) -> list[str]:
+    return [str(p.relative_to(folder)) for p in sorted(folder.rglob("*")) if p.is_file()]
 
 
 def _versions() -> dict[str, str]:
