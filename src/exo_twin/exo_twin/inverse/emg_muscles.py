@@ -1,0 +1,261 @@
+"""Which of a model's muscles an EMG channel speaks for, and the activations that its envelope asks of them.
+
+Muscles are known by what the model families call them: Rajagopal's and LaiUhlrich's (`glmax1_r`, also in pose2sim's
+model), gait2392's (`glut_max1_r`) and the lumped ones of OpenSim's planar models (`vasti_r`). Compartments of one
+muscle (numbered, or the heads of adductor magnus) share its channel. Muscles that no surface electrode reaches follow
+their neighbours, as EMG-driven models take them to (Lloyd and Besier 2003, J Biomech 36:765; Sartori et al. 2012,
+PLoS ONE 7:e52618).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exo_common.errors import ExoError
+from exo_emg.muscles import MUSCLES, group_of, side_of
+
+FloatArray = NDArray[np.float64]
+
+# From the electrical signal to force: 30 to 100 ms in the literature (Cavanagh and Komi 1979, Eur J Appl Physiol
+# 42:159), of which 40 ms are the usual choice for walking. One number for all muscles and people, fixed before any
+# agreement was looked at.
+ELECTROMECHANICAL_DELAY_S = 0.040
+# An envelope that stays below this fraction of the maximum says that the channel was not connected.
+SILENT = 1e-3
+# Muscle, as exo_emg names it -> what models call it: lower case, without underscores, side and number.
+MODEL_NAMES: dict[str, tuple[str, ...]] = {
+    "gluteus_maximus": ("glmax", "glutmax", "gmax"),
+    "gluteus_medius": ("glmed", "glutmed", "gmed"),
+    "tensor_fasciae_latae": ("tfl",),
+    "iliopsoas": ("iliacus", "psoas", "iliopsoas"),
+    "adductor_longus": ("addlong",),
+    "sartorius": ("sart", "sar"),
+    "gracilis": ("grac", "gra"),
+    "semitendinosus": ("semiten",),
+    "semimembranosus": ("semimem",),
+    "biceps_femoris": ("bflh", "bifemlh"),
+    "biceps_femoris_short_head": ("bfsh", "bifemsh"),
+    "rectus_femoris": ("recfem", "rectfem"),
+    "vastus_medialis": ("vasmed",),
+    "vastus_lateralis": ("vaslat",),
+    "gastrocnemius_medialis": ("gasmed", "medgas"),
+    "gastrocnemius_lateralis": ("gaslat", "latgas"),
+    "soleus": ("soleus",),
+    "tibialis_anterior": ("tibant",),
+    "tibialis_posterior": ("tibpost",),
+    "peroneus_longus": ("perlong",),
+    "peroneus_brevis": ("perbrev",),
+    "extensor_digitorum_longus": ("edl", "extdig"),
+    "extensor_hallucis_longus": ("ehl", "exthal"),
+    "flexor_hallucis_longus": ("fhl", "flexhal"),
+    "erector_spinae": ("ercspn",),
+    "rectus_abdominis": ("rectabd",),
+    "external_oblique": ("extobl",),
+    "multifidus": ("mult",),
+}
+# Muscles that models have and exo_emg does not name, because no electrode on the skin reaches them.
+DEEP = {"vasint": "VAS"}
+# Planar models lump a group in one muscle, under the name of one of its members or one of these.
+LUMPED = {"HAM": ("hamstrings", "hamstring"), "VAS": ("vasti",), "GAS": ("gastroc",)}
+# Muscle without an electrode -> whose excitation it shares, of those that have one.
+NEIGHBOURS: dict[str, tuple[str, ...]] = {
+    "vasint": ("vastus_medialis", "vastus_lateralis"),
+    "vasmed": ("vastus_lateralis",),
+    "vaslat": ("vastus_medialis",),
+    "semimem": ("semitendinosus",),
+    "semiten": ("semimembranosus",),
+    "gasmed": ("gastrocnemius_lateralis",),
+    "medgas": ("gastrocnemius_lateralis",),
+    "gaslat": ("gastrocnemius_medialis",),
+    "latgas": ("gastrocnemius_medialis",),
+    "perbrev": ("peroneus_longus",),
+    "perlong": ("peroneus_brevis",),
+    "glmin": ("gluteus_medius",),
+    "glutmin": ("gluteus_medius",),
+}
+
+
+def muscles_of(channel: str, muscles: Sequence[str]) -> tuple[str, ...]:
+    """The model's muscles that a channel measures.
+
+    Parameters
+    ----------
+    channel : of exo_emg, such as `tibialis_anterior_r`, or a group with its side, such as `TA_r`.
+    muscles : of the model, with `_l` or `_r` at the end.
+
+    Returns
+    -------
+    In the model's order; compartments of one muscle together. In a model that lumps a group in one muscle, that one.
+
+    Raises
+    ------
+    ExoError : if the channel names no muscle or no side, or the model has nothing for it.
+    """
+    base, side = side_of(channel)
+    if side is None:
+        raise ExoError(f"EMG channel '{channel}' names no side; call it {channel}_l or {channel}_r")
+    group = group_of(base)  # refuses unknown names
+    if base in MUSCLES:
+        wanted = MODEL_NAMES[base]
+    else:
+        wanted = tuple(stem for name, stems in MODEL_NAMES.items() if MUSCLES[name][0] == base for stem in stems)
+        wanted += tuple(stem for stem, own in DEEP.items() if own == base)
+    own_leg = [name for name in muscles if side_of(name)[1] == side]
+    found = [name for name in own_leg if stem(name) in wanted]
+    if not found and group is not None:
+        lumped = [name for name in own_leg if stem(name) in _group_stems(group)]
+        found = lumped if len(lumped) == 1 else []
+    if not found:
+        raise ExoError(
+            f"the model has no muscle for EMG channel '{channel}'; leave the channel out, or use a model with "
+            f"{wanted[0]}_{side}"
+        )
+    return tuple(found)
+
+
+def stem(muscle: str) -> str:
+    """A model's muscle as the tables here have it: `glut_max1_r` -> `glutmax`."""
+    return re.sub(r"\d+$", "", side_of(muscle)[0]).replace("_", "").lower()
+
+
+def _group_stems(group: str) -> set[str]:
+    """Everything that models call a muscle of one of the exo's groups."""
+    names = {name for muscle, stems in MODEL_NAMES.items() if MUSCLES[muscle][0] == group for name in stems}
+    return names | set(LUMPED.get(group, ())) | {name for name, own in DEEP.items() if own == group}
+
+
+@dataclasses.dataclass(frozen=True)
+class EmgMap:
+    """Channels beside muscles.
+
+    Attributes
+    ----------
+    channels : k names of exo_emg, those that the model has a muscle for.
+    muscles : the model's m.
+    share : (k, m) of each channel in a muscle's excitation; columns add up to one, or to zero without a channel.
+    measured : channel -> the muscles that it measures itself; those beyond are neighbours.
+    warnings : sentences on channels that the model has no muscle for.
+    """
+
+    channels: tuple[str, ...]
+    muscles: tuple[str, ...]
+    share: FloatArray
+    measured: Mapping[str, tuple[str, ...]]
+    warnings: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(channels: Sequence[str], muscles: Sequence[str], neighbours: bool = True) -> EmgMap:
+        """Map what can be mapped; a channel without a muscle costs a warning.
+
+        Parameters
+        ----------
+        neighbours : whether muscles without an electrode follow their neighbours.
+
+        Raises
+        ------
+        ExoError : if two channels bear one name.
+        """
+        if len(set(channels)) < len(channels):
+            raise ExoError(f"EMG channels {', '.join(channels)} hold a name twice; rename one of them")
+        measured, warnings = dict[str, tuple[str, ...]](), []
+        for channel in channels:
+            try:
+                measured[channel] = muscles_of(channel, muscles)
+            except ExoError as error:
+                warnings.append(str(error))
+        share = np.zeros((len(measured), len(muscles)))
+        for k, own in enumerate(measured.values()):
+            share[k, [list(muscles).index(name) for name in own]] = 1.0
+        if neighbours:
+            for j, muscle in enumerate(muscles):
+                near = {f"{name}_{side_of(muscle)[1]}" for name in NEIGHBOURS.get(stem(muscle), ())}
+                if not share[:, j].any():
+                    share[[channel in near for channel in measured], j] = 1.0
+        share /= np.maximum(share.sum(axis=0), 1.0)
+        return EmgMap(tuple(measured), tuple(muscles), share, measured, tuple(warnings))
+
+    def activation(
+        self, excitation: FloatArray, gain: FloatArray | float = 1.0, shape: FloatArray | float = 0.0
+    ) -> FloatArray:
+        """(n, m) activation 0..1, NaN where no channel tells, of (n, k) envelopes that are already late enough.
+
+        Parameters
+        ----------
+        excitation : fraction of each channel's maximum, NaN where it is not known.
+        gain : (k,) what the maximum is of full activation.
+        shape : A of each muscle (m,) or of all, see :func:`shaped`.
+
+        Notes
+        -----
+        A muscle of several channels has the mean of those that are known.
+        """
+        if excitation.ndim != 2 or excitation.shape[1] != len(self.channels):
+            raise ExoError(
+                f"EMG of shape {excitation.shape} does not fit {len(self.channels)} channels; give one column for each"
+            )
+        known = np.isfinite(excitation)
+        weight = known.astype(float) @ self.share
+        total = np.where(known, np.clip(excitation * gain, 0.0, 1.0), 0.0) @ self.share
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return shaped(np.where(weight > 0.0, total / weight, np.nan), shape)
+
+
+def shaped(excitation: FloatArray, shape: FloatArray | float) -> FloatArray:
+    """Activation 0..1 of excitation 0..1: (exp(A u) - 1) / (exp(A) - 1), and u itself at A = 0.
+
+    Notes
+    -----
+    Lloyd and Besier 2003, A from -3 (EMG overstates small forces least) to 0 (a line).
+    """
+    a = np.asarray(shape, dtype=float)
+    bent = np.where(np.abs(a) < 1e-6, 1.0, a)
+    return np.where(np.abs(a) < 1e-6, excitation, np.expm1(bent * excitation) / np.expm1(bent))
+
+
+def emg_targets(
+    time: FloatArray,
+    emg: EmgMap,
+    emg_time: FloatArray,
+    envelope: FloatArray,
+    gain: FloatArray | float = 1.0,
+    shape: FloatArray | float = 0.0,
+    delay_s: float = ELECTROMECHANICAL_DELAY_S,
+) -> FloatArray:
+    """Activations (n, m) that envelopes without delay ask for, NaN where nothing is measured.
+
+    Parameters
+    ----------
+    time : (n,) s, of the motion.
+    emg_time, envelope : (j,) s on the same clock, and (j, k) fractions of the channels' maxima, NaN where not known.
+    gain, shape : see :meth:`EmgMap.activation`.
+    delay_s : by which force follows the envelope.
+
+    Raises
+    ------
+    ExoError : if sizes do not match or no time of the motion has EMG.
+    """
+    late = time - delay_s
+    if len(emg_time) != len(envelope):
+        raise ExoError(f"{len(envelope)} EMG samples have {len(emg_time)} times; give one time for each")
+    if not len(emg_time) or late[-1] < emg_time[0] or late[0] > emg_time[-1]:
+        raise ExoError("EMG and motion share no time; check the clock of the EMG (emg.sync in session.yaml)")
+    columns = [np.interp(late, emg_time, column, left=np.nan, right=np.nan) for column in envelope.T]
+    return emg.activation(np.column_stack(columns), gain, shape)
+
+
+def without_silent(channels: Sequence[str], envelope: FloatArray) -> tuple[FloatArray, tuple[str, ...]]:
+    """Envelopes (j, k) with channels that hold no signal made unknown, and a sentence for each of these."""
+    found, warnings = np.array(envelope, dtype=float), []
+    for k, channel in enumerate(channels):
+        known = found[np.isfinite(found[:, k]), k]
+        if len(known) and known.max() > SILENT:
+            continue
+        what = "is zero throughout" if len(known) else "holds no usable sample"
+        warnings.append(f"EMG of {channel} {what}; its muscles are estimated without it: check cable and electrode")
+        found[:, k] = np.nan
+    return found, tuple(warnings)
