@@ -1,0 +1,192 @@
+"""Length, moment arms and velocity of every leg muscle from polynomials: plain NumPy, fast enough for a live node.
+
+One polynomial per muscle over the joint coordinates it crosses, fitted to the scaled OpenSim model by
+`muscle_path_fit`. Muscles that cross the same coordinates share one table of monomials, and the derivatives of a
+polynomial are polynomials in the same monomials: length and moment arms of such a group are one matrix product.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exo_common.errors import ExoError
+
+FloatArray = NDArray[np.float64]
+
+PREFIX = "paths_"
+
+
+@dataclasses.dataclass(frozen=True)
+class PathState:
+    """Muscles in n poses.
+
+    Attributes
+    ----------
+    length : (n, m) m, of the whole path, tendon included.
+    arms : (n, m, c) m, -dlength/dq: positive where shortening the muscle increases the coordinate (OpenSim's sign).
+    velocity : (n, m) m/s, lengthening positive.
+    """
+
+    length: FloatArray
+    arms: FloatArray
+    velocity: FloatArray
+
+
+@dataclasses.dataclass(frozen=True)
+class _Group:
+    """Muscles that cross the same k coordinates.
+
+    Attributes
+    ----------
+    muscles : (g,) indices of the muscles.
+    coordinates : (k,) indices of the coordinates.
+    exponents : (t, k) of the shared monomials.
+    matrix : (t, (1 + k) g) from monomials to lengths, then to slopes dL/dq about each coordinate in turn.
+    """
+
+    muscles: NDArray[np.int64]
+    coordinates: NDArray[np.int64]
+    exponents: NDArray[np.int64]
+    matrix: FloatArray
+
+
+@dataclasses.dataclass(frozen=True)
+class MusclePaths:
+    """m muscles over c coordinates.
+
+    Attributes
+    ----------
+    muscles : names of the muscles that cross at least one free coordinate of a leg.
+    coordinates : names of the coordinates they cross, in the order of the model's kinematic tree.
+    ranges : (c, 2) rad, lowest and highest angle the paths were fitted on.
+    crosses : (m, c) bool, which muscle crosses which coordinate.
+    coefficients : (m, t) m, of the monomials of `exponents_of` over the muscle's own coordinates, in variables that
+        are -1 and 1 at the ends of `ranges`; zero beyond the muscle's own degree.
+    """
+
+    muscles: tuple[str, ...]
+    coordinates: tuple[str, ...]
+    ranges: FloatArray
+    crosses: NDArray[np.bool_]
+    coefficients: FloatArray
+
+    @cached_property
+    def _groups(self) -> tuple[_Group, ...]:
+        half = np.ptp(self.ranges, axis=1) / 2.0
+        found = []
+        for pattern in np.unique(self.crosses, axis=0):
+            muscles = np.flatnonzero((self.crosses == pattern).all(axis=1))
+            coordinates = np.flatnonzero(pattern)
+            used = int(np.flatnonzero(self.coefficients[muscles].any(axis=0)).max(initial=0)) + 1
+            exponents = _at_least(len(coordinates), used)
+            padded = np.zeros((len(exponents), len(muscles)))
+            padded[:used] = self.coefficients[muscles, :used].T
+            slopes = [slope_matrix(exponents, k) @ padded / half[c] for k, c in enumerate(coordinates)]
+            found.append(_Group(muscles, coordinates, exponents, np.hstack([padded, *slopes])))
+        return tuple(found)
+
+    def evaluate(self, q: FloatArray, qd: FloatArray | None = None) -> PathState:
+        """Paths in n poses.
+
+        Parameters
+        ----------
+        q : (n, c) rad, the model's own signs. Beyond the fitted range the moment arms stay those of its border and the
+            length goes on as a straight line, so that neither runs away.
+        qd : (n, c) rad/s; None: at rest.
+        """
+        q = np.asarray(q, float)
+        inside = np.clip(q, self.ranges[:, 0], self.ranges[:, 1])
+        u = 2.0 * (inside - self.ranges[:, 0]) / (self.ranges[:, 1] - self.ranges[:, 0]) - 1.0
+        n, m = len(q), len(self.muscles)
+        length, arms = np.empty((n, m)), np.zeros((n, m, len(self.coordinates)))
+        for group in self._groups:
+            values = monomials(u[:, group.coordinates], group.exponents) @ group.matrix
+            g = len(group.muscles)
+            length[:, group.muscles] = values[:, :g]
+            for k, coordinate in enumerate(group.coordinates, start=1):
+                arms[:, group.muscles, coordinate] = -values[:, k * g : (k + 1) * g]
+        length -= np.matmul(arms, (q - inside)[:, :, None])[:, :, 0]
+        if qd is None:
+            return PathState(length, arms, np.zeros((n, m)))
+        return PathState(length, arms, -np.matmul(arms, np.asarray(qd, float)[:, :, None])[:, :, 0])
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays :meth:`from_arrays` reads."""
+        return {
+            f"{PREFIX}muscles": np.array(self.muscles, dtype=np.str_),
+            f"{PREFIX}coordinates": np.array(self.coordinates, dtype=np.str_),
+            f"{PREFIX}ranges": self.ranges,
+            f"{PREFIX}crosses": self.crosses,
+            f"{PREFIX}coefficients": self.coefficients,
+        }
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> MusclePaths:
+        """Build from the arrays of a twin's model.npz.
+
+        Raises
+        ------
+        ExoError : if an array is missing, has a wrong shape or is not finite.
+        """
+        try:
+            found = {name: arrays[f"{PREFIX}{name}"] for name in ("muscles", "coordinates", "ranges", "crosses")}
+            coefficients = np.asarray(arrays[f"{PREFIX}coefficients"], float)
+            ranges = np.asarray(found["ranges"], float)
+        except (KeyError, ValueError) as error:
+            raise ExoError(f"the twin's muscle paths are missing or damaged ({error}); make the twin again") from None
+        m, c = len(found["muscles"]), len(found["coordinates"])
+        crosses = np.asarray(found["crosses"], bool)
+        fits = coefficients.shape[:1] == (m,) and ranges.shape == (c, 2) and crosses.shape == (m, c)
+        if not fits or not np.all(np.isfinite(coefficients)) or not np.all(ranges[:, 0] < ranges[:, 1]):
+            raise ExoError(
+                "the twin's muscle paths are damaged (their arrays do not fit together); make the twin again"
+            )
+        return MusclePaths(
+            tuple(map(str, found["muscles"])), tuple(map(str, found["coordinates"])), ranges, crosses, coefficients
+        )
+
+
+def exponents_of(variables: int, degree: int) -> NDArray[np.int64]:
+    """Exponents (t, variables) of all monomials up to a total degree, by degree: lower degrees are a prefix."""
+    every = itertools.product(range(degree + 1), repeat=variables)
+    found = sorted((powers for powers in every if sum(powers) <= degree), key=lambda powers: (sum(powers), powers))
+    return np.array(found, dtype=np.int64).reshape(-1, variables)
+
+
+def monomials(u: FloatArray, exponents: NDArray[np.int64]) -> FloatArray:
+    """Values (n, t) of monomials at (n, k) variables."""
+    n, k = u.shape
+    powers = np.ones((k, int(exponents.max(initial=0)) + 1, n))
+    for i in range(1, powers.shape[1]):
+        np.multiply(powers[:, i - 1], u.T, out=powers[:, i])
+    values = powers[0, exponents[:, 0]]
+    for j in range(1, k):
+        values *= powers[j, exponents[:, j]]
+    return values.T
+
+
+def slope_matrix(exponents: NDArray[np.int64], variable: int) -> FloatArray:
+    """(t, t): coefficients of a polynomial to those of its derivative by one variable."""
+    place = {tuple(powers): i for i, powers in enumerate(exponents.tolist())}
+    matrix = np.zeros((len(exponents), len(exponents)))
+    for i, powers in enumerate(exponents.tolist()):
+        if powers[variable]:
+            lower = list(powers)
+            lower[variable] -= 1
+            matrix[place[tuple(lower)], i] = powers[variable]
+    return matrix
+
+
+def _at_least(variables: int, terms: int) -> NDArray[np.int64]:
+    """The monomials of the lowest degree that has at least so many."""
+    degree = 0
+    while len(exponents_of(variables, degree)) < terms:
+        degree += 1
+    return exponents_of(variables, degree)
