@@ -51,6 +51,8 @@ PROGRESS_S = 0.2
 # that in the reference stride) confidence falls, to 0 at a standstill. Even where both hips turn at once,
 # walking at 0.8 of the reference's cadence and excursion stays above both.
 FULL_ADVANCE, FULL_SPEED = 0.3, 0.15
+# Without samples the confidence in the phase falls with this time constant.
+UNSEEN_S = 0.2
 # A gap between samples longer than this is not bridged.
 LONGEST_GAP_S = 0.1
 
@@ -126,16 +128,19 @@ class PhaseEstimator:
         Parameters
         ----------
         stamp_ns : acquisition time, ns. A sample not newer than the last one changes nothing.
-        position, velocity : (left, right) hip flexion, rad and rad/s. A value that is
-            no number changes nothing either; confidence then stays as it was.
+        position, velocity : (left, right) hip flexion, rad and rad/s. With a value that is
+            no number the phase goes on at the present cadence and confidence falls.
         """
         if self._stamp is not None and stamp_ns <= self._stamp:
-            return self._estimate()
-        if not all(map(math.isfinite, (*position, *velocity))):
             return self._estimate()
         gap = 0.0 if self._stamp is None else (stamp_ns - self._stamp) / NS_PER_S
         self._stamp = stamp_ns
         dt = min(gap, LONGEST_GAP_S)
+        if not all(map(math.isfinite, (*position, *velocity))):
+            if self._mode == WALKING:
+                self._phase = (self._phase + self._rate * dt) % 1.0
+                self._progress *= math.exp(-dt / UNSEEN_S)
+            return self._estimate()
         angle, speed = np.array(position), np.array(velocity)
         self._watch_speed(speed, dt)
         if self._mode == STANDING:

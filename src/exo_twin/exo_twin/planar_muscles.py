@@ -21,6 +21,18 @@ FloatArray = NDArray[np.float64]
 
 GROUPS = ("GLU", "HFL", "HAM", "RF", "VAS", "BFSH", "GAS", "SOL", "TA")
 MUSCLES = tuple(f"{group}_{side}" for side in SIDES for group in GROUPS)
+# group -> (OpenSim muscles of the Rajagopal family without side, joints crossed in the sagittal plane)
+MEMBERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "GLU": (("glmax1", "glmax2", "glmax3", "glmed3", "addmagIsch"), ("hip_flexion",)),
+    "HFL": (("iliacus", "psoas"), ("hip_flexion",)),
+    "HAM": (("bflh", "semimem", "semiten"), ("hip_flexion", "knee_angle")),
+    "RF": (("recfem",), ("hip_flexion", "knee_angle")),
+    "VAS": (("vasint", "vaslat", "vasmed"), ("knee_angle",)),
+    "BFSH": (("bfsh",), ("knee_angle",)),
+    "GAS": (("gaslat", "gasmed"), ("knee_angle", "ankle_angle")),
+    "SOL": (("soleus", "tibpost", "perlong", "perbrev", "fdl", "fhl"), ("ankle_angle",)),
+    "TA": (("tibant", "edl", "ehl"), ("ankle_angle",)),
+}
 # Degree of the path polynomials; a muscle crosses one or two coordinates.
 DEGREE = 5
 # Columns of `muscle_curves` in model.npz.

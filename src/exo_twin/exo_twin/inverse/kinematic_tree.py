@@ -122,6 +122,12 @@ class KinematicTree:
         )
 
 
+def flexion_sign(tree: KinematicTree, coordinate: str) -> float:
+    """-1 for the knee of a model that counts its flexion negative, else 1."""
+    i = tree.index(coordinate)
+    return -1.0 if coordinate.startswith("knee_angle") and abs(tree.lower[i]) > abs(tree.upper[i]) else 1.0
+
+
 @dataclasses.dataclass(frozen=True)
 class Posed:
     """Markers of a tree in n poses, and how they move.

@@ -23,6 +23,7 @@ from exo_twin.inverse.foot_floor import floor_under
 from exo_twin.inverse.foot_stances import stances
 from exo_twin.inverse.inverse_dynamics import Dynamics, InverseDynamics, WholeBody
 from exo_twin.inverse.kinematic_tree import KinematicTree
+from exo_twin.inverse.kinematic_tree import flexion_sign as flexion_sign
 from exo_twin.inverse.mixed_reaction import OTHER, mixed
 from exo_twin.inverse.motion_derivatives import derivatives
 from exo_twin.inverse.plate_consistency import check_consistency
@@ -204,12 +205,6 @@ def _contradictions(time: FloatArray, where: NDArray[np.bool_]) -> list[str]:
         f"predicted forces and motion disagree by more than {100.0 * CONTRADICTED:.0f} % of body weight from {told}; "
         "moments there are doubtful: a foot's event, or something that carries the wearer, is missing"
     ]
-
-
-def flexion_sign(tree: KinematicTree, coordinate: str) -> float:
-    """-1 for the knee of a model that counts its flexion negative, else 1."""
-    i = tree.index(coordinate)
-    return -1.0 if coordinate.startswith("knee_angle") and abs(tree.lower[i]) > abs(tree.upper[i]) else 1.0
 
 
 def _percent(values: FloatArray, weight: float) -> float:

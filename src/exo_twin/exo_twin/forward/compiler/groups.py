@@ -19,22 +19,10 @@ from exo_common.errors import ExoError
 from exo_common.frames import SIDES
 from exo_twin.forward.compiler.skeleton import neutral_pose, set_pose
 from exo_twin.opensim_runtime import opensim
-from exo_twin.planar_muscles import GROUPS, MUSCLES
+from exo_twin.planar_muscles import GROUPS, MEMBERS, MUSCLES
 
 FloatArray = NDArray[np.float64]
 
-# group -> (OpenSim muscles of the Rajagopal family without side, joints crossed in the sagittal plane)
-MEMBERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "GLU": (("glmax1", "glmax2", "glmax3", "glmed3", "addmagIsch"), ("hip_flexion",)),
-    "HFL": (("iliacus", "psoas"), ("hip_flexion",)),
-    "HAM": (("bflh", "semimem", "semiten"), ("hip_flexion", "knee_angle")),
-    "RF": (("recfem",), ("hip_flexion", "knee_angle")),
-    "VAS": (("vasint", "vaslat", "vasmed"), ("knee_angle",)),
-    "BFSH": (("bfsh",), ("knee_angle",)),
-    "GAS": (("gaslat", "gasmed"), ("knee_angle", "ankle_angle")),
-    "SOL": (("soleus", "tibpost", "perlong", "perbrev", "fdl", "fhl"), ("ankle_angle",)),
-    "TA": (("tibant", "edl", "ehl"), ("ankle_angle",)),
-}
 # rad; the paths are fitted where people walk, climb and sit down, inside the model's own limits.
 FIT_RANGES = {"hip_flexion": (-0.5, 1.6), "knee_angle": (0.0, 1.9), "ankle_angle": (-0.75, 0.55)}
 GRID_POINTS = {1: 25, 2: 11}  # per coordinate, for muscles crossing one and two
