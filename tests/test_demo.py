@@ -73,8 +73,11 @@ def test_the_bag_reads_back_with_rosbags_and_lacks_nothing(demo: Demo) -> None:
     with BagReader(demo.folder / "bag") as own:
         numbers = [m.message.sequence for m in own.messages(["/device/state"])]
     assert numbers == list(range(len(numbers)))
-    for topic in ("/joint_states", "/emg/raw", "/emg/envelope", "/twin/state", "/assist/request", "/safety/state"):
+    for topic in ("/joint_states", "/emg/raw"):
         assert counts[topic] > 90 * 20, topic
+    # Those that answer take the newest and skip what a busy machine made old; they must not skip half.
+    for topic in ("/emg/envelope", "/twin/state", "/assist/request", "/safety/state"):
+        assert counts[topic] > 0.5 * counts["/joint_states"], topic
 
 
 def test_the_recorded_estimate_is_reproduced(demo: Demo) -> None:

@@ -36,7 +36,7 @@ TOPICS = {
     "/device/state": DeviceState,
     "/virtual/wearer": TwinState,
 }
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 @pytest.fixture(scope="module")
