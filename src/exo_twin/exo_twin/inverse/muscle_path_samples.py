@@ -24,13 +24,16 @@ from exo_twin.opensim_runtime import opensim
 
 FloatArray = NDArray[np.float64]
 
-# Degrees, flexion positive: where people walk (Kadaba et al. 1990), climb and descend stairs (Riener et al. 2002: hip
-# flexion to 65, knee 100, ankle -30..20) and sit down (hip and knee a little over 90 to the seat, up to 105), with a
-# margin of about 5 for other builds and for error in the angles. The model's own limits cut them further.
+# Degrees, flexion positive: where people walk (Kadaba et al. 1990: hip flexion -15..40, adduction and rotation within 10,
+# ankle -25..15), climb and descend stairs (Riener et al. 2002: hip flexion to 65, knee to 100, ankle -30..25) and sit
+# down (hip and knee to about 100), with a margin for pathological gait and for errors of the angles. The model's own
+# limits cut them further. They are no wider, for beyond them the wrapping surfaces of the hip fail: at 105 degrees of
+# flexion the iliacus of a public model turns into an extensor, and in extension with 20 degrees of adduction or
+# abduction the psoas jumps by 10 mm.
 RANGES = {
-    "hip_flexion": (-30.0, 110.0),
-    "hip_adduction": (-25.0, 20.0),
-    "hip_rotation": (-25.0, 25.0),
+    "hip_flexion": (-30.0, 100.0),
+    "hip_adduction": (-20.0, 15.0),
+    "hip_rotation": (-20.0, 20.0),
     "knee_angle": (-10.0, 110.0),
     "ankle_angle": (-40.0, 30.0),
     "subtalar_angle": (-20.0, 20.0),

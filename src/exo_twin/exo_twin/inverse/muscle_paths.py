@@ -68,7 +68,9 @@ class MusclePaths:
     ranges : (c, 2) rad, lowest and highest angle the paths were fitted on.
     crosses : (m, c) bool, which muscle crosses which coordinate.
     coefficients : (m, t) m, of the monomials of `exponents_of` over the muscle's own coordinates, in variables that
-        are -1 and 1 at the ends of `ranges`; zero beyond the muscle's own degree.
+        are -1 and 1 at the ends of `ranges`; zero beyond the muscle's own degree. They give the length.
+    arm_coefficients : (m, t) m, of the length whose slopes the moment arms are. The same row but for muscles whose
+        length and moment arms contradict each other in the model (see `muscle_path_solve`).
     """
 
     muscles: tuple[str, ...]
@@ -76,6 +78,7 @@ class MusclePaths:
     ranges: FloatArray
     crosses: NDArray[np.bool_]
     coefficients: FloatArray
+    arm_coefficients: FloatArray
 
     @cached_property
     def _groups(self) -> tuple[_Group, ...]:
@@ -84,12 +87,14 @@ class MusclePaths:
         for pattern in np.unique(self.crosses, axis=0):
             muscles = np.flatnonzero((self.crosses == pattern).all(axis=1))
             coordinates = np.flatnonzero(pattern)
-            used = int(np.flatnonzero(self.coefficients[muscles].any(axis=0)).max(initial=0)) + 1
+            both = np.vstack([self.coefficients[muscles], self.arm_coefficients[muscles]])
+            used = int(np.flatnonzero(both.any(axis=0)).max(initial=0)) + 1
             exponents = _at_least(len(coordinates), used)
-            padded = np.zeros((len(exponents), len(muscles)))
-            padded[:used] = self.coefficients[muscles, :used].T
-            slopes = [slope_matrix(exponents, k) @ padded / half[c] for k, c in enumerate(coordinates)]
-            found.append(_Group(muscles, coordinates, exponents, np.hstack([padded, *slopes])))
+            padded = np.zeros((len(exponents), len(both)))
+            padded[:used] = both[:, :used].T
+            lengths, potentials = np.split(padded, 2, axis=1)
+            slopes = [slope_matrix(exponents, k) @ potentials / half[c] for k, c in enumerate(coordinates)]
+            found.append(_Group(muscles, coordinates, exponents, np.hstack([lengths, *slopes])))
         return tuple(found)
 
     def evaluate(self, q: FloatArray, qd: FloatArray | None = None) -> PathState:
@@ -125,6 +130,7 @@ class MusclePaths:
             f"{PREFIX}ranges": self.ranges,
             f"{PREFIX}crosses": self.crosses,
             f"{PREFIX}coefficients": self.coefficients,
+            f"{PREFIX}arm_coefficients": self.arm_coefficients,
         }
 
     @staticmethod
@@ -136,20 +142,26 @@ class MusclePaths:
         ExoError : if an array is missing, has a wrong shape or is not finite.
         """
         try:
-            found = {name: arrays[f"{PREFIX}{name}"] for name in ("muscles", "coordinates", "ranges", "crosses")}
-            coefficients = np.asarray(arrays[f"{PREFIX}coefficients"], float)
-            ranges = np.asarray(found["ranges"], float)
-        except (KeyError, ValueError) as error:
-            raise ExoError(f"the twin's muscle paths are missing or damaged ({error}); make the twin again") from None
-        m, c = len(found["muscles"]), len(found["coordinates"])
-        crosses = np.asarray(found["crosses"], bool)
-        fits = coefficients.shape[:1] == (m,) and ranges.shape == (c, 2) and crosses.shape == (m, c)
-        if not fits or not np.all(np.isfinite(coefficients)) or not np.all(ranges[:, 0] < ranges[:, 1]):
+            muscles, coordinates, ranges, crosses, coefficients, arm_coefficients = (
+                arrays[PREFIX + field.name] for field in dataclasses.fields(MusclePaths)
+            )
+        except KeyError as error:
+            raise ExoError(f"the twin has no muscle paths ({error} is missing); make the twin again") from None
+        m, c = len(muscles), len(coordinates)
+        sound = (
+            ranges.shape == (c, 2)
+            and crosses.shape == (m, c)
+            and coefficients.shape == arm_coefficients.shape == (m, coefficients.size // max(m, 1))
+            and all(np.all(np.isfinite(values)) for values in (ranges, coefficients, arm_coefficients))
+            and bool(np.all(ranges[:, 0] < ranges[:, 1]))
+            and bool(np.all(crosses.any(axis=1)))
+        )
+        if not sound:
             raise ExoError(
                 "the twin's muscle paths are damaged (their arrays do not fit together); make the twin again"
             )
         return MusclePaths(
-            tuple(map(str, found["muscles"])), tuple(map(str, found["coordinates"])), ranges, crosses, coefficients
+            tuple(map(str, muscles)), tuple(map(str, coordinates)), ranges, crosses, coefficients, arm_coefficients
         )
 
 
