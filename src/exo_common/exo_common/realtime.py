@@ -8,6 +8,8 @@ import resource
 
 # The chain in the order in which a tick passes it; the last writer before the motors comes first.
 SUPERVISOR, DEVICE, POLICY = 30, 20, 10
+# Beside the chain, which does not wait for it: after all of it, before ordinary processes.
+ESTIMATOR = 5
 # <sys/mman.h>: pages stay in memory from their first use on, now and in future mappings.
 MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
 # What an unprivileged user may be granted instead.

@@ -13,19 +13,22 @@ from typing import Any
 import numpy as np
 
 from exo_common.clock import to_ns
-from exo_twin.estimator import (
+from exo_twin.estimator import Estimator, TwinEstimate
+from exo_twin.live.samples import (
     ENVELOPE,
+    IMUS,
     INPUTS,
     JOINT_STATES,
-    Estimator,
-    TwinEstimate,
+    KEYPOINTS,
     envelope_sample,
     imu_sample,
     joint_sample,
+    keypoint_sample,
 )
 from exo_twin.twin import Twin
 
 TWIN_STATE = "/twin/state"
+FIELDS = ("position", "velocity", "moment", "position_sd", "moment_sd", "activation", "activation_sd", "force")
 # A recorder that stops may hold a state whose inputs were still on their way: at most
 # this many states (0.1 s) at the end are left out for that reason.
 CUT_OFF_MAX = 10
@@ -121,23 +124,18 @@ def _step(estimator: Estimator, inputs: dict[tuple[str, int], Any], state: Any, 
         if (topic, ns) not in inputs:
             return f"a message of {topic} behind state {sequence} is missing from the recording"
         chosen[topic] = inputs[topic, ns]
-    joints = joint_sample(chosen.pop(JOINT_STATES)) if JOINT_STATES in chosen else None
-    if joints is None:
-        return f"state {sequence} names no joint state"
-    envelope = chosen.pop(ENVELOPE, None)
     return estimator.step(
-        joints,
-        envelope_sample(envelope) if envelope is not None else None,
-        {topic: imu_sample(message) for topic, message in chosen.items()},
+        to_ns(state.header.stamp),
+        joint_sample(chosen[JOINT_STATES]) if JOINT_STATES in chosen else None,
+        envelope_sample(chosen[ENVELOPE]) if ENVELOPE in chosen else None,
+        {topic: imu_sample(chosen[topic]) for topic in IMUS if topic in chosen},
+        keypoint_sample(chosen[KEYPOINTS]) if KEYPOINTS in chosen else None,
     )
 
 
 def _difference(estimate: TwinEstimate, state: Any) -> float:
-    """Largest absolute difference over all numeric fields; infinite if their lengths differ."""
-    pairs = [
-        (getattr(estimate, name), np.asarray(getattr(state, name), dtype=float))
-        for name in ("position", "velocity", "moment", "position_sd", "activation", "force")
-    ]
+    """Largest absolute difference over all numeric fields; infinite if their lengths or the events differ."""
+    pairs = [(getattr(estimate, name), np.asarray(getattr(state, name), dtype=float)) for name in FIELDS]
     phase = estimate.phase
     pairs.append(
         (
@@ -145,6 +143,6 @@ def _difference(estimate: TwinEstimate, state: Any) -> float:
             np.array([state.phase_left, state.phase_right, state.stride_time]),
         )
     )
-    if any(ours.shape != theirs.shape for ours, theirs in pairs):
+    if list(estimate.events) != list(state.events) or any(ours.shape != theirs.shape for ours, theirs in pairs):
         return float("inf")
     return max(float(np.max(np.abs(ours - theirs))) for ours, theirs in pairs)

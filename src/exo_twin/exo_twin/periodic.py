@@ -52,7 +52,7 @@ class PeriodicCurve:
     ----------
     table : (GRID,) values on phase k / GRID.
     slope : (GRID,) derivative with respect to phase.
-    mean : average over the cycle.
+    mean, rms : average and root mean square over the cycle.
     """
 
     def __init__(self, values: FloatArray, harmonics: int = HARMONICS) -> None:
@@ -61,6 +61,7 @@ class PeriodicCurve:
         self.table: FloatArray = series(grid)
         self.slope: FloatArray = series(grid, derivative=1)
         self.mean = float(series.coefficients[0].real)
+        self.rms = float(np.sqrt(np.mean(self.table**2)))
         self._table = [*self.table.tolist(), float(self.table[0])]
         self._slope = [*self.slope.tolist(), float(self.slope[0])]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ import numpy as np
 from exo_common.artefact import writing
 from exo_common.frames import LEG_COORDINATES
 from exo_safety.envelope import Envelope, SideEnvelope
+from exo_twin.inverse.muscle_curves import Curves
+from exo_twin.inverse.muscle_model import MuscleModel
+from exo_twin.inverse.muscle_paths import MusclePaths
 from exo_twin.periodic import PeriodicCurve
 from exo_twin.planar_muscles import DEGREE, MUSCLES, PlanarMuscles
 from exo_twin.twin import Gait
@@ -117,13 +121,84 @@ def make_muscles() -> PlanarMuscles:
     )
 
 
+# One model muscle for each group, in the Rajagopal family's names.
+MODEL_MUSCLES = {
+    "GLU": "glmax1",
+    "HFL": "psoas",
+    "HAM": "semiten",
+    "RF": "recfem",
+    "VAS": "vaslat",
+    "BFSH": "bfsh",
+    "GAS": "gasmed",
+    "SOL": "soleus",
+    "TA": "tibant",
+}
+RANGE = 2.0  # rad, on either side
+
+
+def make_paths() -> MusclePaths:
+    """The moment arms of :data:`ARMS` over the six leg coordinates, 0.4 m long in the zero posture."""
+    n = len(MUSCLES)
+    crosses, coefficients = np.zeros((n, len(LEG_COORDINATES)), dtype=bool), np.zeros((n, 3))
+    for row, name in enumerate(MUSCLES):
+        group, side = name.split("_")
+        coefficients[row, 0] = 0.4
+        for place, (joint, arm) in enumerate(ARMS[group], start=1):
+            crosses[row, JOINT_ROWS[joint] + (3 if side == "r" else 0)] = True
+            # Monomials of two variables come as 1, second, first.
+            coefficients[row, place if len(ARMS[group]) == 1 else 3 - place] = -RANGE * arm
+    names = tuple(f"{MODEL_MUSCLES[name.split('_')[0]]}_{name[-1]}" for name in MUSCLES)
+    ranges = np.tile([-RANGE, RANGE], (6, 1))
+    return MusclePaths(names, LEG_COORDINATES, ranges, crosses, coefficients, coefficients)
+
+
+def make_model() -> MuscleModel:
+    """Muscles of 3000 N at optimal length in the zero posture, with curves of the usual shape."""
+    n = len(MUSCLES)
+    stretch, speed, pull = np.linspace(0.0, 2.0, 81), np.linspace(-1.0, 1.0, 81), np.linspace(0.0, 1.5, 31)
+    shorter, longer = np.minimum(speed, 0.0), np.maximum(speed, 0.0)
+    tables = {
+        "active_force_length": (stretch, np.exp(-(((stretch - 1.0) / 0.45) ** 2))),
+        "force_velocity": (speed, (1.0 + shorter) / (1.0 - 4.0 * shorter) + 0.4 * longer / (longer + 0.1)),
+        "passive_force_length": (stretch, np.maximum(stretch - 1.0, 0.0) ** 2),
+        "tendon_strain": (pull, 0.05 * pull),
+    }
+    row = np.zeros(n, dtype=np.int64)
+    curves = {
+        name: Curves(float(x[0]), float(x[1] - x[0]), y[None], np.gradient(y, x)[None], row)
+        for name, (x, y) in tables.items()
+    }
+    return MuscleModel(
+        names=make_paths().muscles,
+        max_isometric_force=np.full(n, 3000.0),
+        optimal_fiber_length=np.full(n, 0.2),
+        tendon_slack_length=np.full(n, 0.2),
+        pennation_angle_at_optimal=np.zeros(n),
+        max_contraction_velocity=np.full(n, 10.0),
+        min_activation=np.full(n, 0.01),
+        **curves,
+    )
+
+
+def make_moments() -> dict[str, np.ndarray]:
+    """Joint moments of walking, roughly: extension of hip and knee in early stance, push-off of the ankle."""
+    bumps = {"hip_flexion": (-40.0, 0.1), "knee_angle": (-35.0, 0.15), "ankle_angle": (-90.0, 0.48)}
+    shape = {n: h * np.exp(-(((PHASE - at) / 0.1) ** 2)) for n, (h, at) in bumps.items()}
+    return {name: shape[name[:-2]] for name in LEG_COORDINATES}
+
+
 SIDE_ENVELOPE = SideEnvelope(-0.6, 1.6, 8.0, 15.0, 200.0, 60.0)
 
 
-def write_twin(folder: Path, wearer: str = "w1") -> Path:
+def write_twin(folder: Path, wearer: str = "w1", moments: bool = False) -> Path:
     """A twin folder with everything live nodes read."""
     with writing(folder, "twin", wearer, {}, []) as scratch:
-        make_gait().save(scratch / "gait.yaml")
-        np.savez(scratch / "model.npz", mass=np.array(70.0), height=np.array(1.75), **make_muscles().arrays())
+        gait = make_gait()
+        if moments:
+            spread = {name: np.full(101, 4.0) for name in LEG_COORDINATES}
+            gait = dataclasses.replace(gait, moment_curves=make_moments(), moment_curves_sd=spread)
+        gait.save(scratch / "gait.yaml")
+        arrays = {**make_muscles().arrays(), **make_paths().arrays(), **make_model().arrays()}
+        np.savez(scratch / "model.npz", mass=np.array(70.0), height=np.array(1.75), **arrays)
         Envelope(wearer, SIDE_ENVELOPE, SIDE_ENVELOPE, "a test").save(scratch / "envelope.yaml")
     return folder

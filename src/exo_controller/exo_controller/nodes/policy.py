@@ -20,7 +20,7 @@ from exo_common.qos import CONTROL, PUBLISH
 from exo_controller.artefact import RATE_HZ, Policy
 from exo_controller.profile import Assistance
 from exo_interfaces.msg import AssistRequest, SafetyState
-from exo_twin.estimator import joint_sample
+from exo_twin.live.samples import joint_sample
 from exo_twin.phase import PhaseEstimator
 from exo_twin.twin import Twin
 

@@ -1,0 +1,1 @@
+"""Parts of the live estimator: plain NumPy, lockstep, no ROS."""

@@ -1,0 +1,141 @@
+"""Which muscles pull how hard, live: the wearer's reference moments at this phase, EMG and effort in one solver."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exo_common.errors import ExoError
+from exo_common.frames import HIPS, LEG_COORDINATES
+from exo_twin.inverse.muscle_forces import EMG_ASSISTED, MuscleSolver, StreamingMuscles, Weights
+from exo_twin.inverse.muscle_model import MuscleModel
+from exo_twin.inverse.muscle_paths import MusclePaths
+from exo_twin.live.samples import Pair
+from exo_twin.periodic import PeriodicCurve
+from exo_twin.phase import PhaseEstimate
+from exo_twin.twin import Twin
+
+FloatArray = NDArray[np.float64]
+
+# One standard deviation of a reference moment beside what strides differ by: what inverse dynamics itself errs by
+# (markers, plates, inertias), Nm.
+MOMENT_SD_NM = 5.0
+# Below this confidence in the phase no moment is asked for.
+LEAST_CONFIDENCE = 0.05
+CURE = "make the twin again with ./exo personalise <session>"
+
+
+@dataclasses.dataclass(frozen=True)
+class MuscleState:
+    """Muscles (m,) and leg coordinates (6,).
+
+    Attributes
+    ----------
+    activation, activation_sd : 0..1. force : N along the tendon.
+    moment, moment_sd : Nm of the muscles, order LEG_COORDINATES, flexion positive.
+    """
+
+    activation: FloatArray
+    activation_sd: FloatArray
+    force: FloatArray
+    moment: FloatArray
+    moment_sd: FloatArray
+
+
+class LiveMuscles:
+    """The muscles of one wearer.
+
+    Raises
+    ------
+    ExoError : if the twin has no leg muscles (made by an earlier version), or they do not fit its coordinates.
+    """
+
+    def __init__(self, twin: Twin) -> None:
+        paths = MusclePaths.from_arrays(twin.model)
+        self._stream = StreamingMuscles(MuscleSolver(paths, MuscleModel.from_arrays(twin.model), EMG_ASSISTED))
+        self.muscles = paths.muscles
+        missing = [name for name in LEG_COORDINATES if name not in paths.coordinates]
+        if missing:
+            raise ExoError(f"the twin's muscles do not cross {', '.join(missing)}; {CURE}")
+        self._rows = np.array([paths.coordinates.index(name) for name in LEG_COORDINATES])
+        self._rest, signs = _rest_and_signs(twin, paths.coordinates)
+        self._sign = signs[self._rows]
+        gait = twin.gait
+        still = np.zeros(101)
+        self._curves = [
+            (row, PeriodicCurve(gait.moment_curves[name]), PeriodicCurve(gait.moment_curves_sd.get(name, still)))
+            for row, name in enumerate(LEG_COORDINATES)
+            if name in gait.moment_curves
+        ]
+
+    @property
+    def knows_moments(self) -> bool:
+        """Whether the twin holds the wearer's joint moments."""
+        return bool(self._curves)
+
+    def step(
+        self,
+        time: float,
+        position: FloatArray,
+        velocity: FloatArray,
+        phase: PhaseEstimate,
+        exo_torque: Pair,
+        emg: FloatArray,
+    ) -> MuscleState:
+        """Solve one tick.
+
+        Parameters
+        ----------
+        position, velocity : (6,) rad and rad/s, order LEG_COORDINATES.
+        exo_torque : Nm on the left and right hip; what the exo gives, the muscles need not. NaN counts as none.
+        emg : (m,) activation that EMG asks for, NaN where not measured.
+        """
+        wanted, spread = self._wanted(phase, exo_torque)
+        q, qd = self._rest.copy(), np.zeros_like(self._rest)
+        q[self._rows], qd[self._rows] = self._sign * position, self._sign * velocity
+        moment, weight = np.full(len(q), np.nan), np.zeros(len(q))
+        moment[self._rows], weight[self._rows] = self._sign * wanted, 1.0 / spread**2
+        weights = Weights(EMG_ASSISTED.effort, EMG_ASSISTED.emg, weight)
+        solved = self._stream.push(time, q, qd, moment, emg, weights)
+        return MuscleState(
+            solved.activation[0],
+            solved.activation_sd[0],
+            solved.force[0],
+            self._sign * solved.moment[0, self._rows],
+            solved.moment_sd[0, self._rows],
+        )
+
+    def _wanted(self, phase: PhaseEstimate, exo_torque: Pair) -> tuple[FloatArray, FloatArray]:
+        """Reference moments (6,) Nm and their standard deviation; NaN and infinite where none is known."""
+        wanted, spread = np.full(len(LEG_COORDINATES), np.nan), np.full(len(LEG_COORDINATES), np.inf)
+        if phase.confidence < LEAST_CONFIDENCE:
+            return wanted, spread
+        doubt = (1.0 - phase.confidence) / phase.confidence
+        for row, curve, deviation in self._curves:
+            name = LEG_COORDINATES[row]
+            at = phase.left if name.endswith("_l") else phase.right
+            value, slope = curve.at(at)
+            known = math.hypot(MOMENT_SD_NM, deviation.at(at)[0], slope * phase.phase_sd)
+            torque = exo_torque[HIPS.index(name)] if name in HIPS else 0.0
+            wanted[row] = value - (torque if math.isfinite(torque) else 0.0)
+            spread[row] = math.hypot(known, doubt * curve.rms)
+        return wanted, spread
+
+
+def _rest_and_signs(twin: Twin, coordinates: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+    """Of the paths' coordinates: default values in rad, and -1 for a knee that the model counts negative, else 1."""
+    rest, signs = np.zeros(len(coordinates)), np.ones(len(coordinates))
+    if "tree_coordinates" not in twin.model:
+        return rest, signs
+    names = [str(name) for name in twin.model["tree_coordinates"]]
+    for i, name in enumerate(coordinates):
+        if name in names:
+            at = names.index(name)
+            rest[i] = twin.model["tree_default"][at]
+            extension = abs(twin.model["tree_lower"][at]) > abs(twin.model["tree_upper"][at])
+            signs[i] = -1.0 if name.startswith("knee_angle") and extension else 1.0
+    return rest, signs
