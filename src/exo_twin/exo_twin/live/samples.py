@@ -59,7 +59,7 @@ class ImuSample:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KeypointSample:
-    """Keypoints of the legs: stamp ns, name -> (x, y, z) m where seen (x along the walk, z up); whether y is measured."""
+    """Keypoints of the legs: stamp ns, name -> (x, y, z) m where seen (x along the walk, z up), is y measured."""
 
     stamp_ns: int
     points: Mapping[str, Triple]
