@@ -23,15 +23,17 @@ from typing import Any
 
 from exo_bringup.batch import FAILED, JOB, OK, PARTLY, RESULT, STEP
 from exo_bringup.batch_folder import Entry, read_wearer
+from exo_bringup.muscle_report import MUSCLE_PAGE, write_muscle_page
 from exo_bringup.norms import load_norms
 from exo_bringup.session_analysis import convention_of, forces_of, generic_of
+from exo_bringup.walk_emg import own_emg, use_emg
 from exo_bringup.wearer_analysis import FOLDER, KIND, WearerSessions, analyse_wearer
 from exo_common.artefact import SOFTWARE, read_manifest, sha256
 from exo_common.errors import ExoError
 
 TWIN = "twin"
 SCRATCH = ".scratch"
-PACKAGES = ("exo_bringup", "exo_capture", "exo_common", "exo_twin")  # that results come from
+PACKAGES = ("exo_bringup", "exo_capture", "exo_common", "exo_emg", "exo_twin")  # that results come from
 
 
 def work(folder: Path) -> dict[str, Any]:
@@ -69,6 +71,8 @@ def _analyse(job: dict[str, Any], brought: WearerSessions, folder: Path, result:
         from exo_twin.inverse.build import build_twin
 
         inputs = brought.inputs | ({generic.name: generic} if generic is not None else {})
+        _step("EMG")
+        emg = use_emg(own_emg(found.fitted), found.capture)
         _step("twin")
         try:
             twin = build_twin(
@@ -76,12 +80,14 @@ def _analyse(job: dict[str, Any], brought: WearerSessions, folder: Path, result:
                 brought.wearer,
                 folder / TWIN,
                 inputs,
-                found.capture.quality.warnings,
+                [*found.capture.quality.warnings, *emg.warnings],
                 lambda text: _step(f"twin: {text}"),
                 convention_of(found.fitted),
                 forces_of(found.fitted, found.capture),
                 generic_of(found.fitted, generic),
+                emg.muscles,
             )
+            write_muscle_page(twin, folder / MUSCLE_PAGE, brought.wearer)
         except ExoError as error:
             result["reason"] = "; ".join([*failed, f"twin: {error}"])
             result["status"] = PARTLY

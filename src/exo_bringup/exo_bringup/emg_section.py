@@ -42,6 +42,10 @@ STRIDES_FOR_PEAK = 10
 REFERENCES = {MVC: "held contractions of full effort", DYNAMIC_PEAK: "the peak of walking strides"}
 
 
+class EnvelopesGivenError(ExoError):
+    """The recording holds envelopes, of which no verdict can be had."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Channel:
     """One EMG channel of the walk.
@@ -100,20 +104,15 @@ def analyse_emg(session: Session, capture: SessionCapture) -> EmgWalk:
 
     Raises
     ------
+    EnvelopesGivenError : if it is no raw EMG.
     ExoError : if it cannot be read, or its clock is not known well enough to merge it with the walk.
     """
-    emg = load_session_emg(session, _heels(capture))
+    emg, strides = merged_emg(session, capture)
     rate, muscles = emg.recording.layout.rate_hz, emg.recording.layout.muscles
-    strides = _covered(capture, emg)
-    if not any(strides.values()):
-        raise ExoError(
-            f"{emg.recording.source} and the walk share no complete stride (the EMG lasts from {emg.time_s[0]:.2f} to "
-            f"{emg.time_s[-1]:.2f} s of the walk); correct emg.sync in {FILE}, or record both for longer"
-        )
-    spans = np.array([time for own in strides.values() for stride in own for time in stride])
-    emg.clock.require(*emg.clock.from_reference(np.array([spans.min(), spans.max()])))
     if not emg.recording.raw:
-        raise ExoError(f"{emg.recording.source} holds envelopes, but quality shows in raw EMG only; give the raw EMG")
+        raise EnvelopesGivenError(
+            f"{emg.recording.source} holds envelopes, but quality shows in raw EMG only; give the raw EMG"
+        )
     # Before and after the walk there may be taps, or electrodes that are still being taped.
     of_walk = np.flatnonzero((emg.time_s >= capture.markers.time[0]) & (emg.time_s <= capture.markers.time[-1]))
     path = session.folder / calibration.FILE
@@ -146,6 +145,25 @@ def analyse_emg(session: Session, capture: SessionCapture) -> EmgWalk:
         f"fractions of {how}; strides: {counted}",
         tuple(warnings),
     )
+
+
+def merged_emg(session: Session, capture: SessionCapture) -> tuple[SessionEmg, dict[str, list[tuple[float, float]]]]:
+    """The session's EMG on the walk's clock, and the strides (start, end in s) that it covers of every leg.
+
+    Raises
+    ------
+    ExoError : if it cannot be read, covers no stride, or its clock is not known well enough.
+    """
+    emg = load_session_emg(session, _heels(capture))
+    strides = _covered(capture, emg)
+    if not any(strides.values()):
+        raise ExoError(
+            f"{emg.recording.source} and the walk share no complete stride (the EMG lasts from {emg.time_s[0]:.2f} to "
+            f"{emg.time_s[-1]:.2f} s of the walk); correct emg.sync in {FILE}, or record both for longer"
+        )
+    spans = np.array([time for own in strides.values() for stride in own for time in stride])
+    emg.clock.require(*emg.clock.from_reference(np.array([spans.min(), spans.max()])))
+    return emg, strides
 
 
 def save_emg(walk: EmgWalk, session: Session, page: str) -> Path:

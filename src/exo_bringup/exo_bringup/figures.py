@@ -63,7 +63,7 @@ def joint_angles(gait: Gait, recording: Recording) -> str:
         row[0].legend(loc="best", fontsize=8)
     for axis in axes[1]:
         axis.set_xlabel("gait cycle of that leg, %")
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def assistance(recording: Recording) -> str:
@@ -86,7 +86,7 @@ def assistance(recording: Recording) -> str:
     axes[0, 0].legend(fontsize=8)
     for axis in axes[1]:
         axis.set_xlabel("left cycle, %")
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def timeline(signals: Signals) -> str:
@@ -109,7 +109,7 @@ def timeline(signals: Signals) -> str:
     axes[2].set_yticks(range(len(LEVELS)), LEVELS)
     axes[2].set_ylim(-0.3, len(LEVELS) - 0.7)
     axes[2].set_xlabel("time, s")
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def emg_profiles(walk: EmgWalk) -> str:
@@ -134,7 +134,7 @@ def emg_profiles(walk: EmgWalk) -> str:
     for axis in axes.flat[max(0, len(muscles) - columns) : len(muscles)]:
         axis.set_xlabel("gait cycle, %")
         axis.tick_params(labelbottom=True)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def _emg_channel(axis: Axes, walk: EmgWalk, channel: Channel, side: str, colour: str, row: int) -> None:
@@ -167,7 +167,7 @@ def stage_times(seconds: Mapping[str, float]) -> str:
     axis.bar_label(bars, fmt="%.1f s", padding=3)
     axis.set_xlabel("s")
     axis.margins(x=0.12)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def _band(axis: Axes, mean: np.ndarray, sd: np.ndarray, colour: str, label: str) -> None:
@@ -175,8 +175,10 @@ def _band(axis: Axes, mean: np.ndarray, sd: np.ndarray, colour: str, label: str)
     axis.plot(CYCLE, mean, color=colour, lw=1.5, label=label)
 
 
-def _svg(figure: Figure) -> str:
-    figure.tight_layout()
+def as_svg(figure: Figure) -> str:
+    """The figure as an <svg> element; closes it."""
+    if figure.get_layout_engine() is None:
+        figure.tight_layout()
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     plt.close(figure)

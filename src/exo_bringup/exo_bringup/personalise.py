@@ -6,10 +6,12 @@ import dataclasses
 import shutil
 from pathlib import Path
 
-from exo_bringup.emg_section import EmgWalk, analyse_emg, save_emg
+from exo_bringup.emg_section import EmgWalk, save_emg
+from exo_bringup.muscle_report import MUSCLE_PAGE, write_muscle_page
 from exo_bringup.progress import Stages
 from exo_bringup.report import emg_page
 from exo_bringup.session_analysis import convention_of, forces_of, generic_of
+from exo_bringup.walk_emg import SessionEmgUse, use_emg
 from exo_capture.session_capture import SessionCapture, capture_session, session_inputs
 from exo_common.artefact import read_manifest, writing
 from exo_common.errors import ExoError
@@ -34,8 +36,8 @@ def personalise(session: Session, stages: Stages) -> Personalisation:
     """Run a session of any kind of recording through capture, twin and controller.
 
     Writes `capture/`, `twin/` and `controller/` into the session folder, and `emg/`
-    if the session names EMG, each whole or not at all. EMG that cannot be used costs a
-    warning, not the twin, which does not depend on it.
+    if the session names EMG, each whole or not at all; `muscles.html` shows the twin's
+    muscles. EMG that cannot be used costs a warning, not the twin.
 
     Raises
     ------
@@ -50,7 +52,7 @@ def personalise(session: Session, stages: Stages) -> Personalisation:
             capture.save(folder)
     capture.require_strides()
     keypoints = session.folder / "capture" / "keypoints.trc"
-    emg, emg_notes = _emg(session, capture, stages)
+    emg = _emg(session, capture, stages)
     with stages.stage("twin: lengths, motion, walker") as progress:
         twin = build_twin(
             capture,
@@ -62,24 +64,24 @@ def personalise(session: Session, stages: Stages) -> Personalisation:
             convention_of(session),
             forces_of(session, capture),
             generic_of(session),
+            emg.muscles,
         )
-    warnings = [*read_manifest(twin, "twin")["warnings"], *emg_notes]
+        write_muscle_page(twin, session.folder / MUSCLE_PAGE, wearer)
+    warnings = [*read_manifest(twin, "twin")["warnings"], *emg.warnings]
     with stages.stage("controller: assistance profile") as progress:
         controller = build_controller(twin, session.folder / "controller")
-    return Personalisation(capture, keypoints, twin, controller, warnings, emg)
+    return Personalisation(capture, keypoints, twin, controller, warnings, emg.walk)
 
 
-def _emg(session: Session, capture: SessionCapture, stages: Stages) -> tuple[EmgWalk | None, list[str]]:
-    """The session's EMG, analysed and written, and what must be said about it."""
+def _emg(session: Session, capture: SessionCapture, stages: Stages) -> SessionEmgUse:
+    """The session's EMG, analysed and written."""
     if session.emg is None:
-        return None, []
+        return SessionEmgUse()
     with stages.stage("EMG: envelopes, strides, quality"):
-        try:
-            walk = analyse_emg(session, capture)
-        except ExoError as error:
-            return None, [f"the EMG is left out: {error}"]
-        save_emg(walk, session, emg_page(walk, session.wearer))
-    return walk, list(walk.warnings)
+        emg = use_emg(session, capture)
+        if emg.walk is not None:
+            save_emg(emg.walk, session, emg_page(emg.walk, session.wearer))
+    return emg
 
 
 def demo_session(folder: Path) -> Session:

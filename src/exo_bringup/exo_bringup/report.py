@@ -40,7 +40,7 @@ def write_report(path: Path, contents: Contents) -> None:
     ------
     ExoError : if the file cannot be written.
     """
-    page = _render(
+    page = render(
         "report.html.j2",
         c=contents,
         emg=contents.emg,
@@ -59,10 +59,11 @@ def write_report(path: Path, contents: Contents) -> None:
 
 def emg_page(walk: EmgWalk, wearer: Wearer) -> str:
     """A page of the EMG alone, for a session whose live run is still to come."""
-    return _render("emg.html.j2", wearer=wearer, emg=walk, emg_profiles=figures.emg_profiles(walk))
+    return render("emg.html.j2", wearer=wearer, emg=walk, emg_profiles=figures.emg_profiles(walk))
 
 
-def _render(template: str, **values: Any) -> str:
+def render(template: str, **values: Any) -> str:
+    """A page of this package's templates."""
     environment = Environment(
         loader=PackageLoader("exo_bringup"),
         autoescape=True,

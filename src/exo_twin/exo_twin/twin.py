@@ -18,6 +18,7 @@ from exo_safety.envelope import Envelope
 KIND = "twin"
 GAIT_FILE = "gait.yaml"
 CURVE_POINTS = 101
+CURVE_KEYS = ("curves", "curves_sd", "moment_curves", "moment_curves_sd")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Gait:
     curves, curves_sd : coordinate -> (101,) rad over 0..100 % of that leg's own
         gait cycle; coordinates without a side follow the left leg's cycle.
     source : where the curves come from, in words.
+    moment_curves, moment_curves_sd : leg coordinate -> (101,) Nm, flexion and dorsiflexion positive, over that leg's
+        own gait cycle; empty where the recording tells no moments.
     """
 
     stride_time: float
@@ -46,11 +49,13 @@ class Gait:
     curves: dict[str, NDArray[np.float64]]
     curves_sd: dict[str, NDArray[np.float64]]
     source: str
+    moment_curves: dict[str, NDArray[np.float64]] = dataclasses.field(default_factory=dict)
+    moment_curves_sd: dict[str, NDArray[np.float64]] = dataclasses.field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write as YAML that a person can read."""
         raw = dataclasses.asdict(self)
-        for key in ("curves", "curves_sd"):
+        for key in CURVE_KEYS:
             raw[key] = {name: [round(float(v), 6) for v in curve] for name, curve in raw[key].items()}
         path.write_text(yaml.safe_dump(raw, sort_keys=False, default_flow_style=None, width=120), encoding="utf-8")
 
@@ -64,15 +69,17 @@ class Gait:
         """
         try:
             raw = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-            for key in ("curves", "curves_sd"):
-                raw[key] = {name: np.asarray(curve, dtype=float) for name, curve in raw[key].items()}
+            for key in CURVE_KEYS:
+                raw[key] = {name: np.asarray(curve, dtype=float) for name, curve in raw.get(key, {}).items()}
             gait = Gait(**raw)
         except (OSError, yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError):
             raise ExoError(
                 f"{path} is missing or damaged; make the twin again with ./exo personalise <session>"
             ) from None
-        for name in LEG_COORDINATES:
-            curve = gait.curves.get(name)
+        told = [(gait.curves, name) for name in LEG_COORDINATES]
+        told += [(own, name) for own in (gait.moment_curves, gait.moment_curves_sd) if own for name in LEG_COORDINATES]
+        for own, name in told:
+            curve = own.get(name)
             if curve is None or curve.shape != (CURVE_POINTS,) or not np.all(np.isfinite(curve)):
                 raise ExoError(
                     f"{path}: curve '{name}' must hold {CURVE_POINTS} finite numbers; "

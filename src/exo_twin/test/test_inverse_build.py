@@ -17,8 +17,9 @@ from exo_common.session import Wearer
 from exo_safety.envelope import HARD_CAPS
 from exo_twin.forward.compiler.exoskeleton import HipExoskeleton
 from exo_twin.inverse.build import build_twin
+from exo_twin.inverse.envelope import TORQUE_SHARE, compute_envelope, weaker_capacity
 from exo_twin.inverse.marker_ik import MarkerIk
-from exo_twin.inverse.tolerance import TORQUE_SHARE, compute_envelope, weaker_capacity
+from exo_twin.inverse.tolerance import Tolerance
 from exo_twin.inverse.tree_file import tree_from_arrays
 from exo_twin.planar_muscles import MUSCLES, PlanarMuscles
 from exo_twin.twin import Twin
@@ -106,9 +107,10 @@ def test_a_weaker_wearer_gets_less_torque(built):
     twin = Twin.load(built[0])
     weak = dict(twin.model)
     weak["muscle_curves"] = weak["muscle_curves"].copy()
-    weak["muscle_curves"][:, 0] *= 0.3
-    strong = compute_envelope("tester", twin.gait, twin.model, 1e3)
-    feeble = compute_envelope("tester", twin.gait, weak, 1e3)
+    weak["muscle_curves"][:, 0] *= 0.1
+    tolerance = Tolerance.from_arrays(twin.model)
+    strong = compute_envelope("tester", twin.gait, twin.model, tolerance, 1e3)
+    feeble = compute_envelope("tester", twin.gait, weak, tolerance, 1e3)
     capacity = weaker_capacity(PlanarMuscles.from_arrays(weak), twin.gait, "l")
     assert feeble.left.torque_max_nm == pytest.approx(TORQUE_SHARE * capacity, abs=1e-3)
     assert feeble.left.torque_max_nm < strong.left.torque_max_nm

@@ -1,4 +1,4 @@
-"""Keypoints of a walk in, the wearer's twin artefact out: scale, solve, average, compile, limit, write."""
+"""A captured walk in, the wearer's twin artefact out: scale, solve, load, share, compile, limit, write."""
 
 from __future__ import annotations
 
@@ -7,32 +7,33 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 
 from exo_capture.session_capture import SessionCapture
 from exo_common.artefact import writing
 from exo_common.errors import ExoError
 from exo_common.opensim_files import Storage, write_storage
 from exo_common.session import Wearer
-from exo_twin.forward.compiler.compile import Compiled, compile_walker
+from exo_twin.calibration import CALIBRATION_FILE, TwinCalibration
+from exo_twin.forward.compiler.compile import compile_walker
 from exo_twin.forward.compiler.exoskeleton import HipExoskeleton
 from exo_twin.inverse.analysis import WalkAnalysis, analyse_walk
-from exo_twin.inverse.gait_cycle import gait_from_motion
+from exo_twin.inverse.envelope import compute_envelope
+from exo_twin.inverse.gait_cycle import StrideMoments, gait_from_motion
 from exo_twin.inverse.keypoint_model import BLAZEPOSE
 from exo_twin.inverse.loads import flexion_sign
-from exo_twin.inverse.muscle_tuning import Retuned, retune_tendons, tuning_warnings
-from exo_twin.inverse.plate_signals import PlateSignal
-from exo_twin.inverse.segment_masses import RULE
-from exo_twin.inverse.tolerance import compute_envelope
+from exo_twin.inverse.muscle_analysis import MuscleAnalysis, analyse_muscles
+from exo_twin.inverse.muscle_tuning import retune_tendons, tuning_warnings
+from exo_twin.inverse.muscles_to_opensim import replace_unknown, write_muscles
+from exo_twin.inverse.plate_signals import STANDARD_GRAVITY, PlateSignal
+from exo_twin.inverse.tolerance import compute_tolerance
 from exo_twin.inverse.tree_file import tree_arrays
+from exo_twin.inverse.twin_quality import twin_quality
+from exo_twin.inverse.walk_muscles import WalkEmg
 from exo_twin.opensim_runtime import logging_to
 from exo_twin.twin import GAIT_FILE, KIND, Gait
-
-FloatArray = NDArray[np.float64]
 
 MUSCLE_MODEL = (
     "muscles have rigid tendons and no pennation, fitted to OpenSim's isometric forces; "
@@ -50,6 +51,7 @@ def build_twin(
     convention: str = BLAZEPOSE,
     signals: Sequence[PlateSignal] = (),
     generic: Path | None = None,
+    emg: WalkEmg | None = None,
 ) -> Path:
     """Build the whole twin of a wearer from a captured walk.
 
@@ -62,6 +64,7 @@ def build_twin(
     warnings : of earlier stages, kept in the manifest.
     progress : called with a short phrase at the start of every step.
     convention, signals, generic : see analyse_walk.
+    emg : of the same walk, on its clock.
 
     Returns
     -------
@@ -80,24 +83,42 @@ def build_twin(
         work = Path(scratch)
         analysis = analyse_walk(capture, wearer, work, progress, convention, generic, signals)
         fit, scaling, kinematics = analysis.fit, analysis.fit.scaling, analysis.fit.kinematics
-        strides = [dataclasses.asdict(stride) for stride in capture.strides]
-        gait = gait_from_motion(_flexion_positive(analysis), strides, f"{fit.source}, mean of {len(strides)} strides")
+        found += [*analysis.warnings, *replace_unknown(scaling.model)]
+        gait = _mean_stride(analysis, capture)
         retuned = retune_tendons(scaling.model, gait)
+        found += tuning_warnings(retuned)
+        muscles = analyse_muscles(scaling.model, analysis, emg, progress)
+        if muscles.model is not muscles.scaled:
+            write_muscles(scaling.model, muscles.model)
+        found += muscles.warnings
         progress("compiling the walker")
-        compiled = compile_walker(scaling.model, wearer.height, _upright(kinematics.coordinates), exoskeleton)
-        envelope = compute_envelope(wearer.id, gait, compiled.arrays, exoskeleton.torque_max)
-        found += [*analysis.warnings, *tuning_warnings(retuned)]
-        found += [*compiled.agreement.warnings(), MUSCLE_MODEL]
+        posture = _upright(kinematics.coordinates)
+        compiled = compile_walker(scaling.model, wearer.height, posture, exoskeleton)
+        size = wearer.mass * STANDARD_GRAVITY * wearer.height
+        tolerance = compute_tolerance(analysis.tree, muscles.paths, muscles.scaled, muscles.model, gait, posture, size)
+        envelope = compute_envelope(wearer.id, gait, compiled.arrays, tolerance, exoskeleton.torque_max)
+        calibration, notes = _calibration(folder, wearer.id, muscles, emg)
+        found += [*compiled.agreement.warnings(), MUSCLE_MODEL, *notes]
+        own = {
+            **tree_arrays(analysis.tree, fit.weights),
+            **analysis.inertia.arrays(),
+            **muscles.paths.arrays(),
+            **muscles.model.arrays(),
+            **tolerance.arrays(),
+        }
         progress("writing the twin")
-        with writing(folder, KIND, wearer.id, inputs, found) as target:
+        with writing(folder, KIND, wearer.id, inputs, found, (CALIBRATION_FILE,)) as target:
             shutil.copy(scaling.model, target / "scaled.osim")
             write_storage(target / "coordinates.mot", kinematics.coordinates)
-            _with_tree(compiled, analysis).save(target)
+            dataclasses.replace(compiled, arrays={**compiled.arrays, **own}).save(target)
             if analysis.loads is not None:
                 analysis.loads.save(target)
+            if muscles.walk is not None:
+                muscles.walk.save(target, muscles.paths.muscles)
+            calibration.save(target / CALIBRATION_FILE)
             gait.save(target / GAIT_FILE)
             envelope.save(target / "envelope.yaml")
-            report = _quality(analysis, gait, retuned, compiled, capture.quality.figures, found)
+            report = twin_quality(analysis, gait, retuned, muscles, compiled, capture.quality.figures, found)
             (target / "quality.yaml").write_text(
                 yaml.safe_dump(report, sort_keys=False, width=120, default_flow_style=None), encoding="utf-8"
             )
@@ -105,10 +126,28 @@ def build_twin(
     return folder
 
 
-def _with_tree(compiled: Compiled, analysis: WalkAnalysis) -> Compiled:
-    """model.npz holds the scaled model's joints, markers and masses, too: live analysis needs no opensim."""
-    own = {**tree_arrays(analysis.tree, analysis.fit.weights), **analysis.inertia.arrays()}
-    return dataclasses.replace(compiled, arrays={**compiled.arrays, **own})
+def _mean_stride(analysis: WalkAnalysis, capture: SessionCapture) -> Gait:
+    """The wearer's mean stride, with its moments where the recording tells them."""
+    strides = [dataclasses.asdict(stride) for stride in capture.strides]
+    loads = analysis.loads
+    moments = None if loads is None else StrideMoments(loads.time, loads.moments, loads.measured)
+    source = f"{analysis.fit.source}, mean of {len(strides)} strides"
+    return gait_from_motion(_flexion_positive(analysis), strides, source, moments)
+
+
+def _calibration(
+    folder: Path, wearer: str, muscles: MuscleAnalysis, emg: WalkEmg | None
+) -> tuple[TwinCalibration, list[str]]:
+    """How encoders, IMUs and EMG read: what the twin that is replaced knew of this wearer, with this walk's EMG."""
+    notes = []
+    try:
+        known = TwinCalibration.of_twin(folder, wearer)
+    except ExoError as refusal:
+        known = TwinCalibration.identity(wearer)
+        notes.append(f"the earlier calibration of what is worn was not kept: {refusal}")
+    if emg is not None and muscles.channels:
+        known = known.with_emg(muscles.channels, emg.source)
+    return known, notes
 
 
 def _flexion_positive(analysis: WalkAnalysis) -> Storage:
@@ -124,63 +163,3 @@ def _upright(coordinates: Storage) -> dict[str, float]:
         raise ExoError("the joint angles are not in degrees; write them with solve_kinematics")
     means = np.deg2rad(coordinates.values.mean(axis=0))
     return dict(zip(coordinates.columns, map(float, means), strict=True))
-
-
-def _quality(
-    analysis: WalkAnalysis,
-    gait: Gait,
-    retuned: Sequence[Retuned],
-    compiled: Compiled,
-    capture: Mapping[str, Any] | None,
-    warnings: list[str],
-) -> dict[str, Any]:
-    scaling, kinematics, refined = analysis.fit.scaling, analysis.fit.kinematics, analysis.fit.refined
-    rms = 1e3 * kinematics.marker_rms
-    return {
-        "warnings": warnings,
-        "capture": _plain(capture),
-        "scaling": {
-            "mass_kg": scaling.mass,
-            "mass_rule": RULE,
-            "strength_factor": round(scaling.strength_factor, 3),
-            "strength_rule": "F_max scaled by (mass / generic mass)^(2/3)",
-            "segments": scaling.lengths,
-        },
-        "refinement": None if refined is None else refined.quality(),
-        "inverse_kinematics": {
-            "frames": len(rms),
-            "marker_rms_mm": round(float(np.sqrt(np.mean(rms**2))), 1),
-            "marker_rms_mm_p95": round(float(np.percentile(rms, 95)), 1),
-            "marker_rms_each_mm": {name: round(1e3 * error, 1) for name, error in kinematics.marker_error.items()},
-            "saturated_share": kinematics.saturated,
-            "angle_sd_deg": kinematics.angle_sd_deg,
-            "dropped_share": kinematics.dropped_share,
-        },
-        "loads": None if analysis.loads is None else analysis.loads.quality(),
-        "gait": {
-            "strides_left": sum(s["side"] == "l" for s in gait.strides),
-            "strides_right": sum(s["side"] == "r" for s in gait.strides),
-            "rom_deg": gait.rom_deg,
-        },
-        "tendons_retuned": {
-            item.muscle: {
-                "mean_fibre_before": round(item.mean_before, 2),
-                "mean_fibre_after": round(item.mean_after, 2),
-                "slack_m_before": round(item.slack_before, 4),
-                "slack_m_after": round(item.slack_after, 4),
-            }
-            for item in retuned
-        },
-        "muscles_vs_opensim": compiled.agreement.as_dict(),
-    }
-
-
-def _plain(value: Any) -> Any:
-    """Mappings, sequences and NumPy numbers as YAML's own types."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,12 +23,25 @@ STRIDE_LIMITS = (0.5, 3.0)
 SPEED_RESOLUTION = 0.2
 # Stance as a fraction of the stride; running lies below, standing above.
 STANCE_LIMITS = (0.4, 0.85)
+# Of a stride's samples: its force counts as measured although an edge of a contact was not.
+MEASURED_SHARE = 0.95
+
+
+@dataclasses.dataclass(frozen=True)
+class StrideMoments:
+    """Joint moments of a recording: `time` (n,) s; `moments` leg coordinate -> (n,) Nm, flexion positive; `measured`
+    side -> (n,) whether the ground's force on that foot was measured."""
+
+    time: FloatArray
+    moments: Mapping[str, FloatArray]
+    measured: Mapping[str, NDArray[np.bool_]]
 
 
 def gait_from_motion(
     coordinates: Storage,
     strides: Sequence[Mapping[str, Any]],
     source: str,
+    moments: StrideMoments | None = None,
 ) -> Gait:
     """Average the strides of a recording into one closed mean stride per coordinate.
 
@@ -37,6 +51,7 @@ def gait_from_motion(
     strides : complete strides, each with `side` ("l", "r", "left" or "right") and the
         times `start`, `toe_off` and `end` in s.
     source : where the motion comes from, in words.
+    moments : of the same recording, where it tells them.
 
     Returns
     -------
@@ -70,6 +85,7 @@ def gait_from_motion(
         deviations[name] = cycles.std(axis=0, ddof=1) if len(cycles) > 1 else np.zeros(CURVE_POINTS)
         if name in LEG_COORDINATES or name == "pelvis_tilt":
             rom[name] = round(float(np.rad2deg(np.ptp(cycles, axis=1)).mean()), 1)
+    moment_curves, moment_spread = _moment_curves(moments, by_side) if moments is not None else ({}, {})
     return Gait(
         stride_time=float(np.mean([s["end"] - s["start"] for s in own])),
         speed=_speed(coordinates, own),
@@ -80,7 +96,26 @@ def gait_from_motion(
         curves=curves,
         curves_sd=deviations,
         source=source,
+        moment_curves=moment_curves,
+        moment_curves_sd=moment_spread,
     )
+
+
+def _moment_curves(
+    own: StrideMoments, by_side: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+    """Mean and SD over strides, (101,) Nm; of the strides with measured forces where a leg has any, else of all."""
+    curves, deviations = {}, {}
+    for side in SIDES:
+        known = own.measured[side].astype(float)
+        share = [float(_resample(own.time, known, stride).mean()) for stride in by_side[side]]
+        strides = [s for s, part in zip(by_side[side], share, strict=True) if part >= MEASURED_SHARE] or by_side[side]
+        for name in (name for name in LEG_COORDINATES if name[-1] == side):
+            cycles = np.array([_resample(own.time, own.moments[name], stride) for stride in strides])
+            curves[name] = close_curve(cycles.mean(axis=0))
+            deviations[name] = cycles.std(axis=0, ddof=1) if len(cycles) > 1 else np.zeros(CURVE_POINTS)
+    ordered = {name: curves[name] for name in LEG_COORDINATES}
+    return ordered, {name: deviations[name] for name in LEG_COORDINATES}
 
 
 def close_curve(curve: FloatArray, harmonics: int = HARMONICS) -> FloatArray:

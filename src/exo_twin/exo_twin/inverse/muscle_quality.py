@@ -1,0 +1,101 @@
+"""How far a walk's muscle forces can be believed: paths, reserves, agreement with EMG, as figures and sentences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exo_twin.inverse.muscle_forces import MuscleSolution
+from exo_twin.inverse.muscle_path_quality import PathFit
+from exo_twin.inverse.muscle_paths import MusclePaths
+from exo_twin.inverse.walk_muscles import WalkMuscles
+
+FloatArray = NDArray[np.float64]
+
+# Reserves that a muscle-driven simulation may need, of the largest moment about that joint: RMS and peak (Hicks et al.
+# 2015, J Biomech Eng 137:020905).
+RESERVE_RMS_PCT, RESERVE_PEAK_PCT = 5.0, 10.0
+# Moments from markers and plates are known to some 3 Nm: a tenth of a smaller moment cannot be told from that.
+SMALL_MOMENT_NM = 30.0
+GOOD, DOUBTFUL, UNTOLD = "good", "doubtful", "too small a moment to judge"
+
+
+def paths_quality(fit: PathFit) -> dict[str, Any]:
+    """Figures of the path fits, on poses that no fit has seen."""
+    found = fit.quality
+    length = {name: own.rms_length_mm for name, own in found.items()}
+    arm = {name: own.rms_arm_mm for name, own in found.items()}
+    longest, widest = max(length, key=length.__getitem__), max(arm, key=arm.__getitem__)
+    return {
+        "muscles": len(found),
+        "length_rms_mm": round(float(np.median(list(length.values()))), 3),
+        "length_rms_mm_worst": {longest: round(length[longest], 2)},
+        "moment_arm_rms_mm": round(float(np.median(list(arm.values()))), 3),
+        "moment_arm_rms_mm_worst": {widest: round(arm[widest], 2)},
+    }
+
+
+def reserves(solution: MuscleSolution, wanted: FloatArray, paths: MusclePaths) -> dict[str, dict[str, Any]]:
+    """Per coordinate: what the muscles did not deliver, RMS and peak, in Nm and % of the largest moment; a verdict."""
+    found: dict[str, dict[str, Any]] = {}
+    for column, name in enumerate(paths.coordinates):
+        asked = wanted[:, column]
+        known = np.isfinite(asked)
+        if not known.any():
+            continue
+        missed, largest = solution.reserve[known, column], float(np.abs(asked[known]).max())
+        rms, peak = float(np.sqrt(np.mean(missed**2))), float(np.abs(missed).max())
+        share = (100.0 * rms / max(largest, 1e-9), 100.0 * peak / max(largest, 1e-9))
+        verdict = GOOD if share[0] <= RESERVE_RMS_PCT and share[1] <= RESERVE_PEAK_PCT else DOUBTFUL
+        found[name] = {
+            "moment_peak_nm": round(largest, 1),
+            "rms_nm": round(rms, 2),
+            "peak_nm": round(peak, 2),
+            "rms_pct": round(share[0], 1),
+            "peak_pct": round(share[1], 1),
+            "verdict": verdict if largest >= SMALL_MOMENT_NM else UNTOLD,
+        }
+    return found
+
+
+def reserve_warnings(found: dict[str, dict[str, Any]]) -> list[str]:
+    """One sentence on the joints whose muscles fall short."""
+    bad = [f"{name} ({own['peak_nm']:.0f} of {own['moment_peak_nm']:.0f} Nm)" for name, own in found.items()]
+    bad = [text for text, own in zip(bad, found.values(), strict=True) if own["verdict"] == DOUBTFUL]
+    if not bad:
+        return []
+    return [
+        f"the muscles cannot deliver the whole moment about {', '.join(bad)}, so forces about there are doubtful; "
+        "check the joint angles, the forces of the ground and the wearer's mass"
+    ]
+
+
+def emg_agreement(walk: WalkMuscles, muscles: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Per measured muscle: correlation of its activation with EMG, by static optimisation and as finally estimated."""
+    if walk.measured is None:
+        return {}
+    channel = {name: one for one, own in walk.measured.emg.measured.items() for name in own}
+    found: dict[str, dict[str, Any]] = {}
+    for i, name in enumerate(muscles):
+        target = walk.measured.target[:, i]
+        known = np.isfinite(target)
+        if name not in channel or known.sum() < 2:
+            continue
+        found[name] = {
+            "channel": channel[name],
+            "r_static": _correlation(walk.static.activation[known, i], target[known]),
+            "r_estimated": _correlation(walk.solution.activation[known, i], target[known]),
+            "rms_estimated": round(
+                float(np.sqrt(np.mean((walk.solution.activation[known, i] - target[known]) ** 2))), 3
+            ),
+        }
+    return found
+
+
+def _correlation(a: FloatArray, b: FloatArray) -> float | None:
+    """Pearson's r; None where one of them does not change."""
+    if np.std(a) < 1e-9 or np.std(b) < 1e-9:
+        return None
+    return round(float(np.corrcoef(a, b)[0, 1]), 2)

@@ -1,0 +1,178 @@
+"""A walk's joint moments and EMG in; every muscle's activation and force over time out."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exo_common.errors import ExoError
+from exo_common.opensim_files import Storage, write_storage
+from exo_twin.inverse.analysis import WalkAnalysis, even_motion
+from exo_twin.inverse.emg_muscles import EmgMap, emg_targets, without_silent
+from exo_twin.inverse.inverse_dynamics import Dynamics
+from exo_twin.inverse.kinematic_tree import KinematicTree
+from exo_twin.inverse.motion_derivatives import derivatives
+from exo_twin.inverse.muscle_forces import EMG_ASSISTED, STATIC_OPTIMISATION, MuscleSolution, MuscleSolver
+from exo_twin.inverse.muscle_model import MuscleModel
+from exo_twin.inverse.muscle_paths import MusclePaths
+
+FloatArray = NDArray[np.float64]
+
+ACTIVATIONS, FORCES, MEASURED = "muscle_activations.sto", "muscle_forces.sto", "muscle_emg.sto"
+# The ground pushes the whole foot in our inverse dynamics, so nothing is known of what the toes' joint bears.
+UNKNOWN_MOMENTS = ("mtp_angle",)
+# Peaks of walking are between a twentieth and the whole of full effort.
+GAINS = (0.05, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class WalkEmg:
+    """EMG of a walk.
+
+    Attributes
+    ----------
+    time : (j,) s on the walk's clock.
+    channels : k names of exo_emg.
+    envelope : (j, k) fractions of each channel's maximum, without delay, NaN where not usable.
+    full_effort : whether each channel's maximum is that of full effort; else it is that of this walk, and levels say
+        nothing.
+    source : half a sentence: what the maxima are.
+    """
+
+    time: FloatArray
+    channels: tuple[str, ...]
+    envelope: FloatArray
+    full_effort: tuple[bool, ...]
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasuredActivation:
+    """What EMG says of the muscles.
+
+    Attributes
+    ----------
+    emg : which channel speaks for which muscle.
+    gain : (channels,) activation per fraction of the channel's maximum.
+    target : (n, m) activations, NaN where not measured.
+    """
+
+    emg: EmgMap
+    gain: FloatArray
+    target: FloatArray
+
+
+@dataclasses.dataclass(frozen=True)
+class WalkMuscles:
+    """Muscles over a walk.
+
+    Attributes
+    ----------
+    solution : the best that is known: EMG-assisted where there is EMG, else static optimisation.
+    static : static optimisation, which no EMG has touched.
+    wanted : (n, c) Nm of `MusclePaths.coordinates`, NaN where not known.
+    measured : None without EMG.
+    """
+
+    solution: MuscleSolution
+    static: MuscleSolution
+    wanted: FloatArray
+    measured: MeasuredActivation | None
+    warnings: tuple[str, ...]
+
+    def save(self, folder: Path, muscles: tuple[str, ...]) -> None:
+        """Write activations and forces over time, and what EMG said where it said something, as OpenSim reads them."""
+        time = self.solution.time
+        write_storage(folder / ACTIVATIONS, Storage(time, muscles, self.solution.activation, in_degrees=False))
+        write_storage(folder / FORCES, Storage(time, muscles, self.solution.force, in_degrees=False))
+        if self.measured is not None:
+            told = np.flatnonzero(np.isfinite(self.measured.target).any(axis=0))
+            names = tuple(muscles[i] for i in told)
+            write_storage(folder / MEASURED, Storage(time, names, self.measured.target[:, told], in_degrees=False))
+
+
+def walk_motion(analysis: WalkAnalysis, paths: MusclePaths) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Times (n,) s, and coordinates and speeds (n, c) of the paths, low-passed as for the moments."""
+    time, q = even_motion(analysis.fit.kinematics.coordinates, analysis.tree)
+    motion = derivatives(time, q)
+    columns = [analysis.tree.index(name) for name in paths.coordinates]
+    return time, motion.q[:, columns], motion.speed[:, columns]
+
+
+def wanted_moments(dynamics: Dynamics, tree: KinematicTree, paths: MusclePaths) -> FloatArray:
+    """Moments (n, c) Nm that muscles must add up to; NaN of joints that are locked or bear what nobody knows."""
+    wanted = np.column_stack([dynamics.of(name) for name in paths.coordinates])
+    unknown = [name.startswith(UNKNOWN_MOMENTS) or tree.locked[tree.index(name)] for name in paths.coordinates]
+    wanted[:, unknown] = np.nan
+    return wanted
+
+
+def measured_activation(
+    emg: WalkEmg, static: MuscleSolution, muscles: MuscleModel
+) -> tuple[MeasuredActivation | None, tuple[str, ...]]:
+    """What a walk's EMG asks of the model's muscles at the motion's times, and a sentence for whatever it does not.
+
+    Channels without a signal or without a muscle are left out; None if nothing is left. Where a channel's maximum is
+    not that of full effort, its level is that which fits the moments best: EMG then tells when, moments how much.
+
+    Parameters
+    ----------
+    static : the walk's static optimisation.
+    """
+    envelope, silent = without_silent(emg.channels, emg.envelope)
+    alive = [k for k in range(len(emg.channels)) if np.isfinite(envelope[:, k]).any()]
+    if not alive:
+        return None, (*silent, "no EMG channel is left; muscles are estimated from motion and moments alone")
+    try:
+        found = EmgMap.of([emg.channels[k] for k in alive], muscles.names)
+        kept = [emg.channels.index(name) for name in found.channels]
+        if not kept:
+            return None, (*silent, *found.warnings)
+        targets = functools.partial(emg_targets, static.time, found, emg.time, envelope[:, kept])
+        gain = np.where([emg.full_effort[k] for k in kept], 1.0, _fitting_gain(found, targets(), static, muscles))
+        measured = MeasuredActivation(found, gain, targets(gain))
+    except ExoError as refusal:
+        return None, (*silent, f"the muscles are estimated without EMG: {refusal}")
+    return measured, (*silent, *found.warnings)
+
+
+def _fitting_gain(emg: EmgMap, target: FloatArray, static: MuscleSolution, muscles: MuscleModel) -> FloatArray:
+    """(channels,) factors on targets (n, m) that come nearest to static optimisation in each channel's muscles."""
+    gain = np.ones(len(emg.channels))
+    for k, names in enumerate(emg.measured.values()):
+        own = [muscles.names.index(name) for name in names]
+        known = np.isfinite(target[:, own[0]])
+        asked = target[known, own[0]]
+        strength = muscles.max_isometric_force[own]
+        moved = static.activation[known][:, own] @ (strength / strength.sum())
+        if known.any():
+            gain[k] = np.clip(asked @ moved / max(float(asked @ asked), 1e-12), *GAINS)
+    return gain
+
+
+def solve_walk(
+    analysis: WalkAnalysis, paths: MusclePaths, muscles: MuscleModel, emg: WalkEmg | None = None
+) -> WalkMuscles:
+    """Activations and forces over a walk whose loads are known.
+
+    Raises
+    ------
+    ExoError : if the walk has no loads.
+    """
+    if analysis.loads is None:
+        raise ExoError("without joint moments there is nothing to share among the muscles; give force plates")
+    time, q, qd = walk_motion(analysis, paths)
+    wanted = wanted_moments(analysis.loads.dynamics, analysis.tree, paths)
+    solver = MuscleSolver(paths, muscles)
+    static = solver.solve(time, q, qd, wanted, weights=STATIC_OPTIMISATION)
+    if emg is None:
+        return WalkMuscles(static, static, wanted, None, static.warnings)
+    measured, notes = measured_activation(emg, static, muscles)
+    if measured is None:
+        return WalkMuscles(static, static, wanted, None, notes)
+    assisted = solver.solve(time, q, qd, wanted, measured.target, EMG_ASSISTED)
+    return WalkMuscles(assisted, static, wanted, measured, (*notes, *assisted.warnings))
