@@ -76,6 +76,9 @@ def rerun(twin: Twin, messages: Iterable[tuple[str, Any]]) -> LockstepResult:
     states.sort(key=lambda state: int(state.sequence))
     if not states:
         return LockstepResult(0, 0, float("nan"), f"the recording holds no {TWIN_STATE}; nothing was compared")
+    if not hasattr(states[0], "events"):
+        sentence = "the recording is of an earlier version, whose states hold less; record anew to compare"
+        return LockstepResult(0, len(states), float("nan"), sentence)
     first = int(states[0].sequence)
     if first != 0:
         return LockstepResult(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -310,6 +311,11 @@ def test_a_changed_recording_is_noticed(twin: Twin) -> None:
     states[100].activation[3] += 1e-12
     result = rerun(twin, messages)
     assert not result.identical and 0.0 < result.max_difference < 1e-11
+
+
+def test_a_recording_of_an_earlier_version_is_refused(twin: Twin) -> None:
+    old = SimpleNamespace(sequence=0, inputs=[], input_stamps=[])
+    assert "earlier version" in rerun(twin, [(TWIN_STATE, old)]).sentence
 
 
 def test_states_cut_off_by_the_end_of_the_recording_are_left_out_and_said(twin: Twin) -> None:
