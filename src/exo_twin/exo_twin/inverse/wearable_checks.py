@@ -1,0 +1,111 @@
+"""Worn wrongly: units, swapped places, clocks and signs that a calibration would otherwise swallow.
+
+A hip's encoder and the gyros on both its sides see one movement, so the encoder's rate is a fixed linear combination of
+the gyros' axes, whatever way they are mounted; its weights, its lag and how well it fits tell what is wrong. Left and
+right exchanged in everything at once look like another person and are not noticed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import butter, sosfiltfilt
+
+from exo_common.errors import ExoError
+from exo_common.frames import SIDES
+from exo_twin.inverse.wearable_recording import EvenRecording
+from exo_twin.inverse.wearable_strides import Strides
+
+FloatArray = NDArray[np.float64]
+
+GRAVITY = 9.80665
+GRAVITY_ERROR = 0.1  # of gravity: more than any scale error of an accelerometer
+FASTEST_RAD_S = 12.0  # RMS in walking: runners' thighs reach 6; in degrees per second a walker's pelvis reads 30
+LIVELIER = 1.2  # a thigh turns at least so much more than the pelvis
+RATE_HZ = 6.0  # the movement that encoder and gyros have in common
+RATIO = (0.5, 1.6)  # of the encoder's rate to the thigh's: one, but for what the pelvis and the other axes turn
+FIT = 0.8  # share of the encoder's rate that its own gyros must tell
+LAGS_S = np.arange(-0.25, 0.251, 0.01)
+LARGEST_LAG_S = 0.04
+AGAIN = "and calibrate again"
+
+
+def check_units(even: EvenRecording, still: NDArray[np.bool_]) -> None:
+    """Refuse gyros that are not in rad/s and accelerometers that are not in m/s2.
+
+    Raises
+    ------
+    ExoError : one sentence.
+    """
+    for name, imu in even.imus.items():
+        at_rest = float(np.linalg.norm(imu.accelerometer[still].mean(axis=0)))
+        if abs(at_rest - 1.0) < GRAVITY_ERROR:
+            raise ExoError(f"the accelerometer of {name} counts in g; let its driver send m/s2 (REP-145) {AGAIN}")
+        if abs(at_rest - GRAVITY) > GRAVITY_ERROR * GRAVITY:
+            raise ExoError(
+                f"the accelerometer of {name} reads {at_rest:.1f} m/s2 at rest instead of {GRAVITY:.1f}; "
+                f"check its unit, and whether its driver takes gravity away, {AGAIN}"
+            )
+        rms = float(np.sqrt(np.mean(np.sum(imu.gyro**2, axis=1))))
+        if rms > FASTEST_RAD_S:
+            raise ExoError(
+                f"the gyro of {name} turns with {rms:.0f} rad/s, which nobody does: it counts in degrees per second; "
+                f"let its driver send rad/s (REP-145) {AGAIN}"
+            )
+
+
+def check_places(even: EvenRecording, strides: Strides) -> None:
+    """Refuse sensors in exchanged places, on other clocks, and encoders that do not belong to their thigh.
+
+    Raises
+    ------
+    ExoError : one sentence.
+    """
+    walking = (even.time >= strides.begin[0]) & (even.time <= strides.end[-1])
+    smooth = butter(2, RATE_HZ, fs=even.rate_hz, output="sos")
+    gyro = {name: sosfiltfilt(smooth, imu.gyro, axis=0) for name, imu in even.imus.items()}
+    encoder = sosfiltfilt(smooth, np.gradient(even.hips, even.time, axis=0), axis=0)
+    size = {name: float(np.sqrt(np.mean(np.sum(rate[walking] ** 2, axis=1)))) for name, rate in gyro.items()}
+    for side in SIDES:
+        if size[f"thigh_{side}"] < LIVELIER * size["pelvis"]:
+            raise ExoError(
+                f"the IMU of the pelvis turns as much as the one of thigh_{side}: they are exchanged, or their straps "
+                f"are loose; mount each on its own segment {AGAIN}"
+            )
+    own, other, lags = [], [], []
+    for i, side in enumerate(SIDES):
+        told = [
+            _told(encoder[:, i], gyro[f"thigh_{side}"], gyro["pelvis"], walking, round(lag * even.rate_hz))
+            for lag in LAGS_S
+        ]
+        best = int(np.argmax(told))
+        own.append(told[best])
+        lags.append(float(LAGS_S[best]))
+        other.append(_told(encoder[:, i], gyro[f"thigh_{SIDES[1 - i]}"], gyro["pelvis"], walking, 0))
+    if all(a < b for a, b in zip(own, other, strict=True)):
+        raise ExoError(
+            "each thigh's IMU moves with the other side's encoder: left and right are exchanged, either the IMUs or "
+            f"the encoders; exchange them back {AGAIN}"
+        )
+    for i, (side, share, lag) in enumerate(zip(SIDES, own, lags, strict=True)):
+        if abs(lag) > LARGEST_LAG_S:
+            raise ExoError(
+                f"the clocks of the IMU of thigh_{side} and of its encoder are {1e3 * abs(lag):.0f} ms apart; let both "
+                f"stamp their samples with the same clock {AGAIN}"
+            )
+        ratio = float(np.sqrt(np.mean(encoder[walking, i] ** 2))) / size[f"thigh_{side}"]
+        if share < FIT or not RATIO[0] < ratio < RATIO[1]:
+            raise ExoError(
+                f"the IMU of thigh_{side} does not move as its hip's encoder tells (they share {100 * share:.0f} %, by "
+                f"a factor of {ratio:.2f}); check its place, its strap and its unit {AGAIN}"
+            )
+
+
+def _told(rate: FloatArray, thigh: FloatArray, pelvis: FloatArray, walking: NDArray[np.bool_], lag: int) -> float:
+    """Share of the encoder's rate that gyros tell which are `lag` samples late."""
+    seen = np.roll(np.hstack([thigh, pelvis]), -lag, axis=0)[walking]
+    seen = seen - seen.mean(axis=0)
+    wanted = rate[walking] - rate[walking].mean()
+    weights = np.linalg.lstsq(seen, wanted, rcond=None)[0]
+    missed = wanted - seen @ weights
+    return 1.0 - float(missed @ missed / (wanted @ wanted))
