@@ -7,7 +7,7 @@ import pytest
 
 from exo_common.errors import ExoError
 from exo_emg.muscles import GROUP_CHANNELS, MUSCLES
-from exo_twin.inverse.emg_muscles import EmgMap, emg_targets, muscles_of, shaped, without_silent
+from exo_twin.inverse.emg_muscles import GAINS, EmgMap, emg_targets, muscles_of, pooled_gain, shaped, without_silent
 
 TRUNK = {"erector_spinae", "rectus_abdominis", "external_oblique", "multifidus"}
 
@@ -82,7 +82,7 @@ def test_a_channel_that_the_model_lacks_costs_a_warning_and_not_the_others():
         EmgMap.of(["soleus_r", "soleus_r"], PLANAR)
 
 
-def test_muscles_without_an_electrode_follow_their_neighbours():
+def test_muscles_without_an_electrode_follow_the_nearest_that_has_one():
     emg = EmgMap.of(["vastus_medialis_r", "vastus_lateralis_r", "semitendinosus_r"], RAJAGOPAL)
     excitation = np.array([[0.2, 0.4, 0.6], [np.nan, 0.4, 0.6], [np.nan, np.nan, np.nan]])
     found = dict(zip(RAJAGOPAL, emg.activation(excitation).T, strict=True))
@@ -90,8 +90,11 @@ def test_muscles_without_an_electrode_follow_their_neighbours():
     np.testing.assert_allclose(found["vasint_r"], [0.3, 0.4, np.nan])
     np.testing.assert_allclose(found["semimem_r"], [0.6, 0.6, np.nan])
     assert np.isnan(found["vasint_l"]).all()
-    assert np.isnan(found["bflh_r"]).all()
-    alone = EmgMap.of(["vastus_medialis_r"], RAJAGOPAL, neighbours=False).activation(np.array([[0.2]]))
+    np.testing.assert_allclose(found["bflh_r"], found["semiten_r"])
+    np.testing.assert_allclose(found["glmed2_r"], found["vasint_r"])
+    assert np.isnan(found["soleus_r"]).all()
+    assert np.isnan(found["tibant_r"]).all()
+    alone = EmgMap.of(["vastus_medialis_r"], RAJAGOPAL, followers=False).activation(np.array([[0.2]]))
     assert np.isfinite(alone).sum() == 1
 
 
@@ -108,6 +111,19 @@ def test_targets_come_after_the_delay_scaled_and_inside_their_bounds():
     assert np.nanmax(emg_targets(time, emg, emg_time, envelope, gain=3.0)) == 1.0
     with pytest.raises(ExoError, match="share no time"):
         emg_targets(time + 5.0, emg, emg_time, envelope)
+
+
+def test_one_gain_is_fitted_to_all_channels_together():
+    emg = EmgMap.of(["soleus_r", "tibialis_anterior_r"], EIGHTEEN)
+    phase = np.linspace(0.0, 2.0 * np.pi, 101)[:, None]
+    target = np.full((101, len(EIGHTEEN)), np.nan)
+    own = [EIGHTEEN.index("soleus_r"), EIGHTEEN.index("tibant_r")]
+    target[:, own] = 0.5 + 0.5 * np.cos(phase - [0.0, 3.0])
+    activation = 0.3 * np.nan_to_num(target)
+    strength = np.ones(len(EIGHTEEN))
+    assert pooled_gain(emg, target, activation, strength) == pytest.approx(0.3)
+    assert pooled_gain(emg, target, 0.0 * activation, strength) == GAINS[0]
+    assert pooled_gain(emg, np.full_like(target, np.nan), activation, strength) == 1.0
 
 
 def test_shape_keeps_the_ends_and_lifts_what_lies_between():

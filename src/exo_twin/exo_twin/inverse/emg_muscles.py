@@ -2,16 +2,20 @@
 
 Muscles are known by what the model families call them: Rajagopal's and LaiUhlrich's (`glmax1_r`, also in pose2sim's
 model), gait2392's (`glut_max1_r`) and the lumped ones of OpenSim's planar models (`vasti_r`). Compartments of one
-muscle (numbered, or the heads of adductor magnus) share its channel. Muscles that no surface electrode reaches follow
-their neighbours, as EMG-driven models take them to (Lloyd and Besier 2003, J Biomech 36:765; Sartori et al. 2012,
-PLoS ONE 7:e52618).
+muscle share its channel.
+
+Muscles without an electrode follow those that have one. The heads of one muscle and their direct synergists share an
+excitation, as EMG-driven models take them to (Lloyd and Besier 2003, J Biomech 36:765; Sartori et al. 2012, PLoS ONE
+7:e52618). Failing these, a muscle follows the mean of its module: in walking few patterns drive all leg muscles
+(Clark et al. 2010, J Neurophysiol 103:844). Without followers, tracking EMG makes a muscle that has none take up what
+the others were pulled away from, and its activation gets worse (bench muscles, leave one muscle out).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +31,9 @@ FloatArray = NDArray[np.float64]
 ELECTROMECHANICAL_DELAY_S = 0.040
 # An envelope that stays below this fraction of the maximum says that the channel was not connected.
 SILENT = 1e-3
+# Activation per fraction of a channel's maximum: the peaks of walking lie between a twentieth and the whole of full
+# effort.
+GAINS = (0.05, 1.0)
 # Muscle, as exo_emg names it -> what models call it: lower case, without underscores, side and number.
 MODEL_NAMES: dict[str, tuple[str, ...]] = {
     "gluteus_maximus": ("glmax", "glutmax", "gmax"),
@@ -78,6 +85,13 @@ NEIGHBOURS: dict[str, tuple[str, ...]] = {
     "glmin": ("gluteus_medius",),
     "glutmin": ("gluteus_medius",),
 }
+# Muscles that one pattern drives in walking: loading response, push-off, the leg's braking at the end of swing (Clark
+# et al. 2010, modules 1, 2 and 4; tibialis anterior, in module 3, shares its pattern with no other whole muscle).
+MODULES: tuple[tuple[str, ...], ...] = (
+    ("gluteus_maximus", "gluteus_medius", "vastus_medialis", "vastus_lateralis", "rectus_femoris"),
+    ("soleus", "gastrocnemius_medialis", "gastrocnemius_lateralis"),
+    ("semitendinosus", "semimembranosus", "biceps_femoris"),
+)
 
 
 def muscles_of(channel: str, muscles: Sequence[str]) -> tuple[str, ...]:
@@ -129,6 +143,14 @@ def _group_stems(group: str) -> set[str]:
     return names | set(LUMPED.get(group, ())) | {name for name, own in DEEP.items() if own == group}
 
 
+def _leaders(own: str) -> Iterator[tuple[str, ...]]:
+    """Muscles that one called `own` may follow, the nearest first."""
+    near = NEIGHBOURS.get(own, ())
+    yield near
+    same = {*near, *(muscle for muscle, stems in MODEL_NAMES.items() if own in stems)}
+    yield from (module for module in MODULES if same & set(module))
+
+
 @dataclasses.dataclass(frozen=True)
 class EmgMap:
     """Channels beside muscles.
@@ -138,7 +160,7 @@ class EmgMap:
     channels : k names of exo_emg, those that the model has a muscle for.
     muscles : the model's m.
     share : (k, m) of each channel in a muscle's excitation; columns add up to one, or to zero without a channel.
-    measured : channel -> the muscles that it measures itself; those beyond are neighbours.
+    measured : channel -> the muscles that it measures itself; those beyond are followers.
     warnings : sentences on channels that the model has no muscle for.
     """
 
@@ -149,12 +171,12 @@ class EmgMap:
     warnings: tuple[str, ...] = ()
 
     @staticmethod
-    def of(channels: Sequence[str], muscles: Sequence[str], neighbours: bool = True) -> EmgMap:
+    def of(channels: Sequence[str], muscles: Sequence[str], followers: bool = True) -> EmgMap:
         """Map what can be mapped; a channel without a muscle costs a warning.
 
         Parameters
         ----------
-        neighbours : whether muscles without an electrode follow their neighbours.
+        followers : whether muscles without an electrode follow those with one.
 
         Raises
         ------
@@ -171,11 +193,14 @@ class EmgMap:
         share = np.zeros((len(measured), len(muscles)))
         for k, own in enumerate(measured.values()):
             share[k, [list(muscles).index(name) for name in own]] = 1.0
-        if neighbours:
-            for j, muscle in enumerate(muscles):
-                near = {f"{name}_{side_of(muscle)[1]}" for name in NEIGHBOURS.get(stem(muscle), ())}
-                if not share[:, j].any():
-                    share[[channel in near for channel in measured], j] = 1.0
+        alone = [j for j in range(len(muscles)) if followers and not share[:, j].any()]
+        for j in alone:
+            side = side_of(muscles[j])[1]
+            for names in _leaders(stem(muscles[j])):
+                led = [channel in {f"{name}_{side}" for name in names} for channel in measured]
+                if any(led):
+                    share[led, j] = 1.0
+                    break
         share /= np.maximum(share.sum(axis=0), 1.0)
         return EmgMap(tuple(measured), tuple(muscles), share, measured, tuple(warnings))
 
@@ -246,6 +271,32 @@ def emg_targets(
         raise ExoError("EMG and motion share no time; check the clock of the EMG (emg.sync in session.yaml)")
     columns = [np.interp(late, emg_time, column, left=np.nan, right=np.nan) for column in envelope.T]
     return emg.activation(np.column_stack(columns), gain, shape)
+
+
+def pooled_gain(emg: EmgMap, target: FloatArray, activation: FloatArray, strength: FloatArray) -> float:
+    """One gain for all channels of a person whose maxima are not those of full effort, such as the peaks of a walk.
+
+    Least squares over all channels together: each channel's own fit would call a muscle weak whenever static
+    optimisation uses it at another time than EMG does.
+
+    Parameters
+    ----------
+    target : (n, m) activations that the envelopes ask for at gain 1, NaN where not measured.
+    activation : (n, m) of static optimisation.
+    strength : (m,) N, by which a channel's muscles are weighted.
+
+    Returns
+    -------
+    Activation per fraction of the maximum, inside GAINS; 1 where nothing is measured.
+    """
+    product = square = 0.0
+    for names in emg.measured.values():
+        own = [emg.muscles.index(name) for name in names]
+        known = np.isfinite(target[:, own[0]])
+        asked = target[known, own[0]]
+        product += float(asked @ activation[known][:, own] @ strength[own] / strength[own].sum())
+        square += float(asked @ asked)
+    return float(np.clip(product / square, *GAINS)) if square > 0.0 else 1.0
 
 
 def without_silent(channels: Sequence[str], envelope: FloatArray) -> tuple[FloatArray, tuple[str, ...]]:
