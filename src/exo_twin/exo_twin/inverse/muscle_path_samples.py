@@ -2,8 +2,8 @@
 
 A moment arm is taken from differences of lengths, which cost a twentieth of a call of OpenSim's solver. The two are the
 same thing only as long as a path is a true shortest one: where wrapping surfaces overlap (gastrocnemii near knee
-extension) or a path jumps from one side of a surface to the other, they differ. OpenSim's forces follow its solver, so
-muscles for which the two differ in probing poses are sampled with the solver instead.
+extension) they differ. OpenSim's forces follow its solver, so muscles for which the two differ in probing poses are
+sampled with the solver instead; so is a single pose in which a path just jumps from one side of a surface to another.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from exo_twin.opensim_runtime import opensim
 
 FloatArray = NDArray[np.float64]
 
-# Degrees, flexion positive: where people walk (Kadaba et al. 1990: hip flexion -15..40, adduction and rotation within 10,
-# ankle -25..15), climb and descend stairs (Riener et al. 2002: hip flexion to 65, knee to 100, ankle -30..25) and sit
-# down (hip and knee to about 100), with a margin for pathological gait and for errors of the angles. The model's own
+# Degrees, flexion positive: where people walk (Kadaba et al. 1990: hip flexion -15..40, adduction and rotation within
+# 10, ankle -25..15), climb and descend stairs (Riener et al. 2002: hip flexion to 65, knee to 100, ankle -30..25) and
+# sit down (hip and knee to about 95), with a margin for pathological gait and for errors of the angles. The model's own
 # limits cut them further. They are no wider, for beyond them the wrapping surfaces of the hip fail: at 105 degrees of
 # flexion the iliacus of a public model turns into an extensor, and in extension with 20 degrees of adduction or
 # abduction the psoas jumps by 10 mm.
 RANGES = {
-    "hip_flexion": (-30.0, 100.0),
+    "hip_flexion": (-30.0, 95.0),
     "hip_adduction": (-20.0, 15.0),
     "hip_rotation": (-20.0, 20.0),
     "knee_angle": (-10.0, 110.0),
@@ -42,7 +42,7 @@ RANGES = {
 CROSSING_POSES = 6  # random poses, in each of which every coordinate is moved once
 CROSSING_M = 1e-5  # a muscle crosses a coordinate that changes its length by more than this
 STEP_RAD = 1e-3  # of the differences of lengths; OpenSim's lengths are good to 1e-9 m
-DISAGREEMENT_M = 0.002  # between differences and solver, beyond which the solver is asked
+DISAGREEMENT_M = 0.002  # between differences and solver, or forward and backward ones: the solver is asked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,46 +99,55 @@ class PathSampler:
 
     def probe(self, q: FloatArray) -> None:
         """Find, at poses (n, c), the muscles for which lengths and OpenSim's moment arms contradict each other."""
-        differences = self._differences(q)
-        solved = self.solver_arms(q, np.ones(len(self.muscles), dtype=bool))
-        self._solver = np.abs(differences - solved).max(axis=(0, 2)) > DISAGREEMENT_M
+        differences, jumps = self._differences(q, self._lengths(q))
+        solved = self.solver_arms(q, np.ones(jumps.shape, dtype=bool))
+        contradiction = np.where(jumps, 0.0, np.abs(differences - solved).max(axis=2))
+        self._solver = contradiction.max(axis=0) > DISAGREEMENT_M
 
     def sample(self, q: FloatArray) -> PathSamples:
         """Lengths and moment arms at poses (n, c) rad."""
+        length = self._lengths(q)
+        differences, jumps = self._differences(q, length)
+        wanted = jumps | self._solver
+        return PathSamples(q, length, np.where(wanted[:, :, None], self.solver_arms(q, wanted), differences))
+
+    def solver_arms(self, q: FloatArray, wanted: NDArray[np.bool_]) -> FloatArray:
+        """(n, m, c) m from OpenSim's moment-arm solver where wanted (n, m), else zero."""
+        arms = np.zeros((len(q), *self.crosses.shape))
+        for n in np.flatnonzero(wanted.any(axis=1)):
+            self._poser.go(q[n])
+            for i in np.flatnonzero(wanted[n]):
+                for k in np.flatnonzero(self.crosses[i]):
+                    arms[n, i, k] = self._poser.solver_arm(i, k)
+        return arms
+
+    def _lengths(self, q: FloatArray) -> FloatArray:
+        """(n, m) m."""
         length = np.empty((len(q), len(self.muscles)))
         for row, pose in zip(length, q, strict=True):
             self._poser.go(pose)
             row[:] = self._poser.lengths()
-        arms = np.where(self._solver[:, None], self.solver_arms(q, self._solver), self._differences(q))
-        return PathSamples(q, length, arms)
+        return length
 
-    def solver_arms(self, q: FloatArray, wanted: NDArray[np.bool_]) -> FloatArray:
-        """(n, m, c) m from OpenSim's moment-arm solver for the muscles wanted (m,), zero for the others."""
+    def _differences(self, q: FloatArray, length: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """-dL/dq (n, m, c) m, and where (n, m) it jumps; both legs move at once, for no muscle crosses both."""
         arms = np.zeros((len(q), *self.crosses.shape))
-        for frame, pose in zip(arms, q, strict=True):
-            self._poser.go(pose)
-            for i in np.flatnonzero(wanted):
-                for k in np.flatnonzero(self.crosses[i]):
-                    frame[i, k] = self._poser.solver_arm(i, k)
-        return arms
-
-    def _differences(self, q: FloatArray) -> FloatArray:
-        """(n, m, c) m, -dL/dq by central differences; both legs are moved at once, for no muscle crosses both."""
-        arms = np.zeros((len(q), *self.crosses.shape))
+        jumps = np.zeros(length.shape, dtype=bool)
         joints = np.array([name[:-2] for name in self.coordinates])
         for joint in dict.fromkeys(joints):
             columns = np.flatnonzero(joints == joint)
             muscles = np.flatnonzero(self.crosses[:, columns].any(axis=1))
             own = columns[self.crosses[np.ix_(muscles, columns)].argmax(axis=1)]
             for n, pose in enumerate(q):
-                moved = []
-                for sign in (1.0, -1.0):
-                    other = pose.copy()
-                    other[columns] += sign * STEP_RAD
-                    self._poser.go(other)
-                    moved.append(self._poser.lengths(muscles))
-                arms[n, muscles, own] = (moved[1] - moved[0]) / (2.0 * STEP_RAD)
-        return arms
+                slopes = []
+                for step in (STEP_RAD, -STEP_RAD):
+                    moved = pose.copy()
+                    moved[columns] += step
+                    self._poser.go(moved)
+                    slopes.append((self._poser.lengths(muscles) - length[n, muscles]) / step)
+                arms[n, muscles, own] = -0.5 * (slopes[0] + slopes[1])
+                jumps[n, muscles] |= np.abs(slopes[0] - slopes[1]) > DISAGREEMENT_M
+        return arms, jumps
 
 
 class _Poser:

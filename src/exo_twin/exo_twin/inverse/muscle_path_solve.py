@@ -24,6 +24,7 @@ from exo_twin.inverse.muscle_paths import exponents_of, monomials, slope_matrix
 FloatArray = NDArray[np.float64]
 
 GOOD_ENOUGH = 0.25  # of the limits: the lowest degree that reaches this is taken
+CONSISTENT = 0.5  # of the limits: one polynomial is kept for both if it reaches this, for it conserves energy
 LOWEST_DEGREE = 3
 HIGHEST_DEGREE = {1: 9, 2: 9, 3: 8, 4: 7, 5: 6}  # by number of coordinates: at most 500 monomials
 REWEIGHTINGS = 8  # of the robust fit; its weights have settled by then
@@ -97,30 +98,27 @@ def solve_group(
     ranges : (c, 2) rad.
     """
     highest = HIGHEST_DEGREE.get(len(coordinates), min(HIGHEST_DEGREE.values()))
-    problems = []
-    best: list[Solved | None] = [None] * len(muscles)
-    for degree in range(LOWEST_DEGREE, highest + 1):
-        problems.append(_problem(fit, choice, ranges, muscles, coordinates, degree))
-        for i, found in enumerate(problems[-1].one(np.arange(len(muscles)))):
-            best[i] = _better(best[i], found)
-        if all(found is not None and found.score <= GOOD_ENOUGH for found in best):
+    every = np.arange(len(muscles))
+    problems = [_problem(fit, choice, ranges, muscles, coordinates, LOWEST_DEGREE)]
+    best = problems[0].one(every)
+    for degree in range(LOWEST_DEGREE + 1, highest + 1):
+        if all(found.score <= GOOD_ENOUGH for found in best):
             break
-    return [
-        found if found is not None and found.score <= GOOD_ENOUGH else _harder(problems, i, found)
-        for i, found in enumerate(best)
-    ]
+        problems.append(_problem(fit, choice, ranges, muscles, coordinates, degree))
+        best = [_better(known, found) for known, found in zip(best, problems[-1].one(every), strict=True)]
+    return [_harder(problems, i, found) for i, found in enumerate(best)]
 
 
-def _harder(problems: list[_Problem], muscle: int, one: Solved | None) -> Solved:
+def _harder(problems: list[_Problem], muscle: int, one: Solved) -> Solved:
     """A muscle that one plain polynomial does not follow closely."""
+    if one.score <= CONSISTENT:
+        return one
     two: Solved | None = None
     for problem in problems:
         two = _better(two, problem.two(muscle))
-    if one is not None and one.score <= 1.0:
-        return one
-    if two is not None and two.score <= 1.0:
+    if two is not None and two.score <= CONSISTENT:
         return two
-    return min((problem.robust(muscle) for problem in problems), key=lambda found: found.score)
+    return one if one.score <= 1.0 else min((p.robust(muscle) for p in problems), key=lambda found: found.score)
 
 
 def _better(known: Solved | None, found: Solved) -> Solved:
