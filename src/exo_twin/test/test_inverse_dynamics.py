@@ -1,5 +1,7 @@
 """Inverse dynamics obeys mechanics: closed forms, energy, statics; and explains what it cannot use."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from jointed_bodies import crooked_chain, two_links, waving
@@ -9,7 +11,9 @@ from exo_twin.inverse.body_inertia import BodyInertia
 from exo_twin.inverse.body_motion import MovingTree
 from exo_twin.inverse.external_forces import ExternalForce
 from exo_twin.inverse.inverse_dynamics import CHUNK, InverseDynamics
+from exo_twin.inverse.kinematic_tree import pose
 from exo_twin.inverse.tree_file import tree_arrays, tree_from_arrays
+from exo_twin.inverse.tree_motion import TreeMotion
 
 G = 9.80665
 NOTHING = np.zeros((1, 3))
@@ -37,15 +41,37 @@ def test_two_links_follow_the_textbook():
     np.testing.assert_allclose(solved.of("shoulder"), shoulder, atol=1e-10)
 
 
-def test_velocities_and_accelerations_are_derivatives_of_the_places():
+@pytest.mark.parametrize("beyond", [0.0, 2.8])
+def test_velocities_and_accelerations_are_derivatives_of_the_places(beyond):
+    """The curves of the joints are tables from -2 to 2; beyond them they go on straight."""
     tree, _ = crooked_chain()
     moving, h = MovingTree(tree), 1e-4
-    before, now, after = (moving.at(*waving([t], 8)) for t in (0.5 - h, 0.5, 0.5 + h))
+
+    def at(t):
+        q, v, a = waving([t], 8)
+        return moving.at(q + beyond, v, a)
+
+    before, now, after = (at(t) for t in (0.5 - h, 0.5, 0.5 + h))
     np.testing.assert_allclose((after.origin - before.origin) / (2 * h), now.velocity, atol=1e-5)
     np.testing.assert_allclose((after.velocity - before.velocity) / (2 * h), now.acceleration, atol=1e-4)
     np.testing.assert_allclose((after.spin - before.spin) / (2 * h), now.spin_rate, atol=1e-4)
     turning = (after.turn - before.turn) / (2 * h) @ now.turn.swapaxes(-1, -2)
     np.testing.assert_allclose(turning[..., [2, 0, 1], [1, 2, 0]], now.spin, atol=1e-5)
+
+
+@pytest.mark.parametrize("beyond", [0.0, 2.8])
+def test_places_are_those_of_the_plain_tree(beyond):
+    tree, _ = crooked_chain()
+    origins = np.zeros((3, 3))
+    marked = dataclasses.replace(tree, markers=("a", "b", "c"), marker_body=np.arange(3), marker_place=origins)
+    q = waving(np.linspace(0.0, 2.0, 5), 8)[0] + beyond
+    plain = pose(marked, q, np.ones(3), origins)
+    found = MovingTree(tree).at(q, np.zeros_like(q), np.zeros_like(q))
+    np.testing.assert_allclose(found.origin, plain.position, atol=1e-12)
+    fast = TreeMotion(marked)
+    placed = fast.place(q)
+    np.testing.assert_allclose(fast.markers(placed), plain.position, atol=1e-12)
+    np.testing.assert_allclose(fast.jacobian(fast.twists(placed), plain.position), plain.by_coordinate, atol=1e-12)
 
 
 def energy(moving, inertia, t):
@@ -104,6 +130,8 @@ def test_the_whole_body_is_the_sum_of_its_parts():
     # A free root: the six coordinates that carry it need exactly what the world must give.
     solved = solver.solve(*waving([t], 8))
     np.testing.assert_allclose(solved.forces[:, 3:6], whole.force, atol=1e-9)
+    root = solver.moving.at(*waving([t], 8)).origin[:, 0]
+    np.testing.assert_allclose(whole.residual_moment, whole.moment_about(root), atol=1e-9)
     given = ExternalForce("body_1", whole.force, whole.centre, whole.moment_about(whole.centre))
     carried = solver.solve(*waving([t], 8), [given])
     np.testing.assert_allclose(carried.forces[:, :6], 0.0, atol=1e-9)
@@ -113,11 +141,13 @@ def test_the_whole_body_is_the_sum_of_its_parts():
 def test_many_frames_are_each_as_if_alone():
     tree, inertia = crooked_chain()
     q, v, a = waving(np.linspace(0.0, 2.0, CHUNK + 3), 8)
+    force = ExternalForce("body_1", q[:, :3], q[:, 3:6], v[:, :3])
     solver = InverseDynamics(tree, inertia)
-    together = solver.solve(q, v, a).forces
+    together = solver.solve(q, v, a, [force]).forces
     for i in (0, CHUNK - 1, CHUNK, CHUNK + 2):
         rows = slice(i, i + 1)
-        np.testing.assert_allclose(solver.solve(q[rows], v[rows], a[rows]).forces[0], together[i], atol=1e-10)
+        alone = solver.solve(q[rows], v[rows], a[rows], [force.frames(rows)]).forces[0]
+        np.testing.assert_allclose(alone, together[i], atol=1e-10)
 
 
 def test_what_cannot_be_used_is_named():

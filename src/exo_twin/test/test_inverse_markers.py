@@ -91,6 +91,9 @@ def test_lengths_in_the_report_are_those_of_the_refined_model(solved):
 def test_a_static_of_somebody_else_is_told_by_distances_that_cannot_change(truth, tmp_path):
     walk, static = recording(truth[:3], tmp_path), recording([{"pelvis_ty": 0.94}], tmp_path)
     assert static_warnings(static, walk, SET) == []
+    lost = static.position.copy()
+    lost[:, static.names.index("R_FAX")] = np.nan
+    assert static_warnings(dataclasses.replace(static, position=lost), walk, SET) == []
     other = dataclasses.replace(static, position=1.07 * static.position)
     (sentence,) = static_warnings(other, walk, SET)
     assert "mm RMS between the static trial and the walk" in sentence and "R_FAX to R_FAL" in sentence

@@ -18,8 +18,9 @@ from exo_common.opensim_files import Markers
 FloatArray = NDArray[np.float64]
 
 STANDARD_GRAVITY = 9.80665  # m/s2
-# Highest vertical force on both feet together over body weight: 1.1 in a stroll, about 3 in a run.
-PEAK_SHARE = (0.6, 4.0)
+# Highest vertical force on both feet together over body weight: 1.1 in a stroll, about 3 in a run. Of several units
+# that would make it possible the one nearest to a walk's is named.
+PEAK_SHARE, USUAL_SHARE = (0.6, 4.0), 1.1
 FORCE_UNITS = {"kN": 1e3, "kgf": 9.80665, "lbf": 4.448222}  # in N, which the file should have
 MOSTLY = 0.9  # of the highest sample: a peak held by more than a single spike
 LOADED_SHARE = 0.2  # of the highest force of a plate; above it the centre of pressure is trustworthy
@@ -146,10 +147,11 @@ def _check_force(signals: Sequence[PlateSignal], weight: float) -> None:
             "export the ground's force on the foot, y up"
         )
     if not PEAK_SHARE[0] <= share <= PEAK_SHARE[1]:
-        units = [unit for unit, factor in FORCE_UNITS.items() if PEAK_SHARE[0] <= share * factor <= PEAK_SHARE[1]]
+        off = {unit: abs(np.log(abs(share) * factor / USUAL_SHARE)) for unit, factor in FORCE_UNITS.items()}
+        unit = min(off, key=lambda name: off[name])
         cure = (
-            f"the forces are in {units[0]}, it seems: export them in N"
-            if units
+            f"the forces are in {unit}, it seems: export them in N"
+            if PEAK_SHARE[0] <= share * FORCE_UNITS[unit] <= PEAK_SHARE[1]
             else "check the plates' calibration, the wearer's mass, and whether a whole foot was on a plate"
         )
         raise ExoError(f"the plates carry at most {100.0 * share:.3g} % of the body weight of {weight:.0f} N; {cure}")
@@ -183,10 +185,11 @@ def _check_point(signal: PlateSignal, feet: FloatArray) -> None:
 
     if distance(middle) > FAR_M:
         small = float(np.ptp(points[:, [0, 2]], axis=0).max()) > SPREAD_M
-        units = [unit for unit, factor in POINT_UNITS.items() if small and distance(middle * factor) < FAR_M]
+        off = {unit: distance(middle * factor) for unit, factor in POINT_UNITS.items()}
+        unit = min(off, key=lambda name: off[name])
         cure = (
-            f"it is in {units[0]}, it seems: export it in m"
-            if units
+            f"it is in {unit}, it seems: export it in m"
+            if small and off[unit] < FAR_M
             else "markers and plates have different frames: export both in the lab's"
         )
         raise ExoError(
