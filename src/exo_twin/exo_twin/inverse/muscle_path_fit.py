@@ -16,7 +16,7 @@ from exo_twin.inverse import muscle_path_samples, muscle_path_solve
 from exo_twin.inverse.kinematic_tree import KinematicTree
 from exo_twin.inverse.muscle_path_quality import PathFit, judged
 from exo_twin.inverse.muscle_path_samples import PathSampler
-from exo_twin.inverse.muscle_path_solve import solve_group
+from exo_twin.inverse.muscle_path_solve import Solved, solve_group
 from exo_twin.inverse.muscle_paths import MusclePaths
 from exo_twin.opensim_runtime import opensim
 
@@ -69,7 +69,7 @@ def _fit(osim: Path, tree: KinematicTree) -> PathFit:
     spread = qmc.Sobol(len(low), seed=SEED).random(FIT_POSES + CHOICE_POSES)
     samples, held_out = sampler.sample(low + spread * (high - low)), sampler.sample(held_out_q)
     fit, choice = samples.part(slice(FIT_POSES)), samples.part(slice(FIT_POSES, None))
-    found = {}
+    found: dict[int, Solved] = {}
     for pattern in np.unique(sampler.crosses, axis=0):
         muscles = np.flatnonzero((sampler.crosses == pattern).all(axis=1))
         solved = solve_group(fit, choice, sampler.ranges, muscles, np.flatnonzero(pattern))

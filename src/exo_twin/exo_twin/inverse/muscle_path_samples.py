@@ -118,7 +118,7 @@ class PathSampler:
             self._poser.go(q[n])
             for i in np.flatnonzero(wanted[n]):
                 for k in np.flatnonzero(self.crosses[i]):
-                    arms[n, i, k] = self._poser.solver_arm(i, k)
+                    arms[n, i, k] = self._poser.solver_arm(int(i), int(k))
         return arms
 
     def _lengths(self, q: FloatArray) -> FloatArray:
