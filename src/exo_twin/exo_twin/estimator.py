@@ -160,7 +160,7 @@ class Estimator:
         hips = self._hips.step(now_ns, joints, imus)
         phase = self._phase.step(now_ns, *_told(hips))
         position, velocity, spread = self._posture(now_ns, phase, hips, keypoints)
-        emg = self._emg.step(now_ns, envelope)
+        emg, borrowed = self._emg.step(now_ns, envelope)
         exo = joints.effort if joints is not None and fresh(joints, now_ns) else NO_PAIR
         muscles = self._muscles.step(now_ns / NS_PER_S, position, velocity, phase, exo, emg)
         inputs = (joints, envelope, *(imus.get(topic) for topic in IMUS), keypoints)
@@ -174,7 +174,7 @@ class Estimator:
             position_sd=spread,
             moment_sd=muscles.moment_sd,
             activation=muscles.activation,
-            activation_sd=muscles.activation_sd,
+            activation_sd=np.hypot(muscles.activation_sd, borrowed),
             force=muscles.force,
             phase=phase,
             events=self._events.step(phase),

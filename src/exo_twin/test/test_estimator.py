@@ -2,25 +2,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import rclpy
-from geometry_msgs.msg import Point
-from sensor_msgs.msg import Imu, JointState
+from estimator_messages import emg, gyro, joints, legs
 from twin_fakes import PERIOD_NS, walk, write_twin
 
-from exo_common.clock import to_stamp
 from exo_common.errors import ExoError
-from exo_common.frames import HIPS, LEG_COORDINATES
-from exo_common.qos import EVERY_SAMPLE, PUBLISH
-from exo_interfaces.msg import EmgEnvelope, Keypoints, TwinState
 from exo_twin.calibration import EmgChannel, TwinCalibration
 from exo_twin.estimator import Estimator, TwinEstimate
 from exo_twin.live.samples import (
@@ -55,39 +45,6 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> Twin:
 
 def without_moments(twin: Twin) -> Twin:
     return dataclasses.replace(twin, gait=dataclasses.replace(twin.gait, moment_curves={}, moment_curves_sd={}))
-
-
-def joints(stamp: int, q: tuple[float, float], qd: tuple[float, float]) -> JointState:
-    message = JointState(name=["odd", HIPS[1], HIPS[0]], position=[9.0, q[1], q[0]], velocity=[9.0, qd[1], qd[0]])
-    message.header.stamp = to_stamp(stamp)
-    return message
-
-
-def emg(stamp: int, level: float, invalid: str = "") -> EmgEnvelope:
-    message = EmgEnvelope(
-        muscles=list(MUSCLES), envelope=[level + 0.01 * k for k in range(18)], valid=[n != invalid for n in MUSCLES]
-    )
-    message.header.stamp = to_stamp(stamp)
-    return message
-
-
-def gyro(stamp: int, rate: float) -> Imu:
-    message = Imu()
-    message.header.stamp = to_stamp(stamp)
-    message.angular_velocity.y = rate
-    return message
-
-
-def legs(stamp: int, bend: float) -> Keypoints:
-    message = Keypoints(depth_measured=True, names=["Nose"], position=[Point()], confidence=[1.0])
-    message.header.stamp = to_stamp(stamp)
-    places = {"Hip": (0.0, 0.9), "Knee": (0.1, 0.5), "Ankle": (0.1 - bend, 0.1), "Heel": (0.05, 0.05)}
-    for side, y in (("L", 0.1), ("R", -0.1)):
-        for name, (x, z) in {**places, "BigToe": (0.3, 0.05)}.items():
-            message.names.append(f"{side}{name}")
-            message.position.append(Point(x=x, y=y, z=z))
-            message.confidence.append(0.0 if name == "Heel" and side == "L" else 0.9)
-    return message
 
 
 def step(estimator: Estimator, stamp: int, q=(0.0, 0.0), qd=(0.0, 0.0), **others) -> TwinEstimate:
@@ -184,12 +141,16 @@ def test_what_the_exo_gives_the_muscles_need_not(twin: Twin) -> None:
 
 def test_activations_follow_valid_channels_and_fall_back_without_them(twin: Twin) -> None:
     names = Estimator(twin).muscles
-    envelope = EnvelopeSample(PERIOD_NS, {"GLU_l": 0.5, "HFL_l": math.nan, "rectus_femoris_r": 3.0}, ("soleus_l",))
+    envelope = EnvelopeSample(
+        PERIOD_NS, {"gluteus_maximus_l": 0.5, "HFL_l": math.nan, "iliopsoas_r": 3.0}, ("soleus_l",)
+    )
     estimate = step(Estimator(twin), PERIOD_NS, envelope=envelope)
     by_name = dict(zip(names, zip(estimate.activation, estimate.activation_sd, strict=True), strict=True))
     # Effort pulls a little against what is measured with a standard deviation of 0.1.
     assert by_name["glmax1_l"] == pytest.approx((0.45, 0.095), abs=0.005)
-    assert by_name["recfem_r"] == pytest.approx((0.9, 0.095), abs=0.005)
+    assert by_name["psoas_r"] == pytest.approx((0.9, 0.095), abs=0.005)
+    # One whose EMG another muscle lends it is less sure.
+    assert by_name["recfem_l"] == pytest.approx((0.45, 0.18), abs=0.005)
     assert by_name["psoas_l"] == by_name["soleus_l"] == pytest.approx((0.01, 0.3))
     assert estimate.moment[HIP_L] < 0.0 < estimate.moment[HIP_R]
     assert estimate.complaints == ("EMG of soleus_l is marked invalid and not used",)
@@ -267,7 +228,7 @@ def test_keypoints_move_the_knees(twin: Twin) -> None:
 
     straight, bent = knee(0.1), knee(0.4)
     assert bent.position[KNEE_L] - straight.position[KNEE_L] > 0.4
-    assert bent.position_sd[KNEE_L] < 0.5 * step(Estimator(twin), PERIOD_NS).position_sd[KNEE_L]
+    assert bent.position_sd[KNEE_L] < 0.7 * step(Estimator(twin), PERIOD_NS).position_sd[KNEE_L]
 
 
 def test_a_clock_that_was_set_back_starts_anew(twin: Twin) -> None:
@@ -351,66 +312,3 @@ def test_fast_enough_for_the_tick(twin: Twin) -> None:
     for stamp, q, qd, _ in samples:
         step(estimator, stamp, q, qd)
     assert (time.perf_counter() - begin) / len(samples) < 5e-3
-
-
-@pytest.fixture
-def live(twin: Twin) -> Iterator[rclpy.node.Node]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "exo_twin.nodes.estimator", "--ros-args", "-p", f"twin:={twin.folder}"],
-        env={**os.environ, "ROS_DOMAIN_ID": str(DOMAIN)},
-    )
-    context = rclpy.Context()
-    rclpy.init(context=context, domain_id=DOMAIN)
-    node = rclpy.create_node("rig", context=context)
-    try:
-        yield node
-    finally:
-        process.kill()
-        process.wait()
-        node.destroy_node()
-        context.try_shutdown()
-
-
-def test_live_node_is_reproduced_from_what_was_recorded(twin: Twin, live: rclpy.node.Node) -> None:
-    executor = rclpy.executors.SingleThreadedExecutor(context=live.context)
-    executor.add_node(live)
-    recorded: list[tuple[str, object]] = []
-    joint_states: list[JointState] = []
-    live.create_subscription(TwinState, TWIN_STATE, lambda m: recorded.append((TWIN_STATE, m)), EVERY_SAMPLE)
-    live.create_subscription(JointState, "/twin/joint_states", joint_states.append, EVERY_SAMPLE)
-    publisher = live.create_publisher(JointState, JOINT_STATES, PUBLISH)
-    emg_publisher = live.create_publisher(EmgEnvelope, ENVELOPE, PUBLISH)
-    end = time.monotonic() + 10.0
-    while publisher.get_subscription_count() < 1 or live.count_publishers(TWIN_STATE) < 1:
-        assert time.monotonic() < end, "the estimator did not appear"
-        time.sleep(0.02)
-    time.sleep(0.3)  # the other direction of discovery
-    for stamp, q, qd, _ in walk(twin.gait, 2.0, noise_deg=0.5):
-        due = time.monotonic() + 0.01
-        for topic, out, message in (
-            (ENVELOPE, emg_publisher, emg(stamp, 0.2)),
-            (JOINT_STATES, publisher, joints(stamp, q, qd)),
-        ):
-            out.publish(message)
-            recorded.append((topic, message))
-        while (left := due - time.monotonic()) > 0.0:
-            executor.spin_once(timeout_sec=left)
-    end = time.monotonic() + 10.0
-    while sum(topic == TWIN_STATE for topic, _ in recorded) < 100:
-        assert time.monotonic() < end, "too few states"
-        executor.spin_once(timeout_sec=0.1)
-    for _ in range(50):
-        executor.spin_once(timeout_sec=0.002)
-    result = rerun(twin, recorded)
-    assert result.identical, result.sentence
-    assert list(joint_states[-1].name) == list(LEG_COORDINATES)
-    executor.shutdown()
-
-
-def test_the_live_node_needs_no_heavy_library() -> None:
-    code = (
-        "import sys, exo_twin.nodes.estimator;"
-        "print([m for m in ('opensim', 'torch', 'mujoco', 'mediapipe') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
-    assert done.stdout.strip() == "[]", done.stderr

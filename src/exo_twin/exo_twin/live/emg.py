@@ -18,6 +18,8 @@ FloatArray = NDArray[np.float64]
 # The causal envelope is late by as much already (exo_emg, 6 Hz); only what is left of a delay is waited for.
 ENVELOPE_DELAY_S = 0.040
 LONGEST_DELAY_S = 0.2
+# One standard deviation of what a muscle's activation differs by from that of the muscle whose EMG it follows.
+FOLLOWER_SD = 0.15
 # A channel that never rose above `SILENT` for so long is not connected: a muscle at rest shows more noise than that.
 UNCONNECTED_S = 3.0
 
@@ -37,17 +39,20 @@ class LiveEmg:
         self._line: deque[tuple[int, FloatArray]] = deque()
         self._alive: dict[str, int] = {}
         self._unmapped: tuple[str, ...] = ()
+        self._own = np.zeros((0, len(muscles)), dtype=bool)
         self._map_channels(())
         self.complaints: tuple[str, ...] = ()
 
-    def step(self, now_ns: int, sample: EnvelopeSample | None) -> FloatArray:
-        """(m,) activation 0..1 that is measured now; NaN where nothing tells."""
+    def step(self, now_ns: int, sample: EnvelopeSample | None) -> tuple[FloatArray, FloatArray]:
+        """(m,) activation 0..1 that EMG asks for now, NaN where nothing tells; (m,) how much more uncertain it is for
+        being another muscle's."""
         self.complaints = ()
+        nothing = np.full(len(self._muscles), np.nan), np.zeros(len(self._muscles))
         if sample is None:
-            return np.full(len(self._muscles), np.nan)
+            return nothing
         if not fresh(sample, now_ns):
             self.complaints = (f"EMG is silent or its stamps are off by over {SIDE_INPUT_MAX_AGE_S} s",)
-            return np.full(len(self._muscles), np.nan)
+            return nothing
         names = tuple(sorted((*sample.valid, *sample.invalid)))
         if names != self._channels:
             self._map_channels(names)
@@ -59,7 +64,9 @@ class LiveEmg:
         self.complaints = (*self._unmapped, *bad)
         drive = self._delayed(now_ns)
         drive[[name in dead for name in self._map.channels]] = np.nan
-        return self._map.activation(drive[None], self._gain, self._shape)[0]
+        asked = self._map.activation(drive[None], self._gain, self._shape)[0]
+        own = self._own[np.isfinite(drive)].any(axis=0)
+        return asked, np.where(np.isfinite(asked) & ~own, FOLLOWER_SD, 0.0)
 
     def _map_channels(self, names: tuple[str, ...]) -> None:
         """Which muscles the channels drive, and how."""
@@ -68,6 +75,8 @@ class LiveEmg:
         self._map, self._unmapped = own, own.warnings
         calibrated = [self._calibrated.get(name, EmgChannel(own.measured[name])) for name in own.channels]
         self._gain = np.array([one.gain for one in calibrated])
+        self._own = np.array([np.isin(self._muscles, own.measured[name]) for name in own.channels], dtype=bool)
+        self._own = self._own.reshape(-1, len(self._muscles))
         shapes = np.array([one.shape for one in calibrated])
         self._shape = shapes @ own.share if len(shapes) else np.zeros(len(self._muscles))
         delays = [one.delay_s if one.delay_s else ELECTROMECHANICAL_DELAY_S for one in calibrated]
