@@ -153,16 +153,24 @@ def test_the_calibration_of_another_wearer_is_refused(walk: tuple[Session, Sessi
 def test_personalise_writes_the_emg_or_says_why_not_and_makes_the_twin_all_the_same(
     walk: tuple[Session, SessionCapture], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    used = []
+
     def build_twin(*arguments: Any, **_: Any) -> Path:
+        used.append(arguments[-1])
         with writing(arguments[2], "twin", "w01", {}, []) as folder:
             (folder / "gait.yaml").write_text("{}")
         return Path(arguments[2])
 
     monkeypatch.setattr(module, "build_twin", build_twin)
+    monkeypatch.setattr(module, "write_muscle_page", lambda twin, path, wearer: path.write_text("muscles"))
     monkeypatch.setattr(module, "build_controller", lambda twin, folder: folder)
     session, _ = walk
     result = personalise(session, Stages())
     assert result.emg is not None and (session.folder / "emg" / "emg.sto").is_file()
     poor = personalise(write_session(session.folder, SYNC.replace("0.003", "0.05")), Stages())
     assert poor.emg is None and poor.twin.is_dir()
+    good = [channel.name for channel in result.emg.channels if not channel.reason]
+    assert used[0].channels == tuple(good) and used[0].envelope.shape == (len(used[0].time), len(good))
+    assert used[1] is None
+    assert (session.folder / "muscles.html").is_file()
     assert any(text.startswith("the EMG is left out: the clocks are only known to") for text in poor.warnings)

@@ -36,6 +36,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return Path(folder)
 
     monkeypatch.setattr(module, "build_twin", build_twin)
+    monkeypatch.setattr(module, "write_muscle_page", lambda twin, path, wearer: path.write_text("muscles"))
     monkeypatch.setattr(module, "build_controller", lambda twin, folder: folder)
     return asked
 
