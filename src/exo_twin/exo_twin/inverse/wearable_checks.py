@@ -26,7 +26,8 @@ RATE_HZ = 6.0  # the movement that encoder and gyros have in common
 RATIO = (0.5, 1.6)  # of the encoder's rate to the thigh's: one, but for what the pelvis and the other axes turn
 FIT = 0.8  # share of the encoder's rate that its own gyros must tell
 LAGS_S = np.arange(-0.25, 0.251, 0.01)
-LARGEST_LAG_S = 0.04
+LARGEST_LAG_S = 0.05
+CLEARLY = 0.5  # of what is missed without a lag remains with it; gyros' other axes make up for a small lag
 AGAIN = "and calibrate again"
 
 
@@ -73,6 +74,7 @@ def check_places(even: EvenRecording, strides: Strides) -> None:
                 f"are loose; mount each on its own segment {AGAIN}"
             )
     own, other, lags = [], [], []
+    unshifted = int(np.argmin(np.abs(LAGS_S)))
     for i, side in enumerate(SIDES):
         told = [
             _told(encoder[:, i], gyro[f"thigh_{side}"], gyro["pelvis"], walking, round(lag * even.rate_hz))
@@ -80,7 +82,7 @@ def check_places(even: EvenRecording, strides: Strides) -> None:
         ]
         best = int(np.argmax(told))
         own.append(told[best])
-        lags.append(float(LAGS_S[best]))
+        lags.append(float(LAGS_S[best]) if 1.0 - told[best] < CLEARLY * (1.0 - told[unshifted]) else 0.0)
         other.append(_told(encoder[:, i], gyro[f"thigh_{SIDES[1 - i]}"], gyro["pelvis"], walking, 0))
     if all(a < b for a, b in zip(own, other, strict=True)):
         raise ExoError(
