@@ -99,10 +99,10 @@ def solve(problem: Problem, start: FloatArray | None = None) -> Sharing:
             left, part, p, call, a, g = left[rows], part.frames(rows), p[rows], call[rows], a[rows], g[rows]
         if not len(left):
             return Sharing(activation, price, 0)
-        step = -np.linalg.solve(_slope(part, a == call), g[:, :, None])[:, :, 0]
+        step = np.asarray(-np.linalg.solve(_slope(part, a == call), g[:, :, None])[:, :, 0], np.float64)
         p = p + _length(part, call, g, step)[:, None] * step
     for row in left:
-        activation[row], price[row] = _bounded_least_squares(problem, row)
+        activation[row], price[row] = _bounded_least_squares(problem, int(row))
     return Sharing(activation, price, len(left))
 
 
@@ -123,6 +123,56 @@ def covariance(problem: Problem, effect: FloatArray) -> tuple[FloatArray, FloatA
         np.matmul(effect, known.swapaxes(1, 2)) * np.matmul(effect, gain.swapaxes(1, 2)), axis=2
     )
     return prior - np.sum(known * gain, axis=1), np.maximum(spread, 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Response:
+    """How the forces of e muscles answer to changes of their own active and passive forces, in n frames.
+
+    A muscle pulls with active * a + passive, both of which change the problem.
+
+    Attributes
+    ----------
+    activation : (n, e).
+    direct : (n, e, e) N of force per N that a muscle would pull with more at the same activations.
+    priced : (n, e, e) N of force per N of a muscle's active force, as it becomes better value.
+    """
+
+    activation: FloatArray
+    direct: FloatArray
+    priced: FloatArray
+
+    def to(self, active: FloatArray, passive: FloatArray) -> FloatArray:
+        """(n, e, e) N: change of each muscle's force (rows) by the changes (n, e) N of each muscle (columns)."""
+        pulled = self.activation * active + passive
+        return np.asarray(self.direct * pulled[:, None, :] + self.priced * active[:, None, :])
+
+
+def response(
+    problem: Problem, shared: Sharing, active: FloatArray, arms: FloatArray, muscles: NDArray[np.int64]
+) -> Response:
+    """Differentiates the solution, with the activations at their bounds held there.
+
+    Parameters
+    ----------
+    active : (n, m) N per unit of activation.
+    arms : (n, k, m) m; zero rows where no moment is wanted.
+    muscles : (e,) whose answer is asked.
+    """
+    free = (shared.activation > problem.low) & (shared.activation < problem.high)
+    per_curvature = (free / problem.curvature)[:, muscles]
+    effect, arm = problem.effect[:, :, muscles], arms[:, :, muscles]
+    slope = _slope(problem, free)
+    gain = np.linalg.solve(slope, np.concatenate([arm, effect], axis=2))
+    by_force, by_price = np.split(gain, 2, axis=2)
+    outward = (active[:, muscles] * per_curvature)[:, :, None] * effect.swapaxes(1, 2)
+    e = len(muscles)
+    direct = np.eye(e) - np.matmul(outward, by_force)
+    own = np.zeros((len(active), e, e))
+    own[:, np.arange(e), np.arange(e)] = active[:, muscles] * per_curvature
+    worth = np.sum(arm * shared.price[:, :, None], axis=1)
+    priced = (own - np.matmul(outward, by_price) * per_curvature[:, None, :]) * worth[:, None, :]
+    return Response(shared.activation[:, muscles], direct, priced)
 
 
 def _slope(problem: Problem, free: NDArray[np.bool_]) -> FloatArray:

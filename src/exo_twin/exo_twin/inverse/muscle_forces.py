@@ -18,13 +18,23 @@ import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
 from exo_common.errors import ExoError
-from exo_twin.inverse.activation_problem import Problem, covariance, solve
+from exo_twin.inverse.activation_problem import Problem, Response, covariance, response, solve
+from exo_twin.inverse.elastic_tendon import (
+    PASSES_LIVE,
+    PASSES_MAX,
+    SETTLED,
+    Differences,
+    agree,
+    backward,
+    central,
+    long_tendons,
+)
 from exo_twin.inverse.muscle_model import FibreState, MuscleModel
-from exo_twin.inverse.muscle_paths import MusclePaths
+from exo_twin.inverse.muscle_paths import MusclePaths, PathState
 
 FloatArray = NDArray[np.float64]
 
@@ -42,7 +52,7 @@ class Weights:
 
     effort: float
     emg: float
-    moment: ArrayLike
+    moment: float | FloatArray
 
 
 # Activations spread over 0..1 have a standard deviation of 0.29.
@@ -58,6 +68,9 @@ EMG_ASSISTED = Weights(EFFORT, EMG, 1.0 / 3.0**2)
 EMG_DRIVEN = Weights(1e-6 * EMG, EMG, 0.0)
 
 
+GAP_S = 0.1  # after a longer pause the tendons' velocity is unknown, and taken as none
+
+
 @dataclasses.dataclass(frozen=True)
 class MuscleSolution:
     """m muscles and c coordinates in n frames.
@@ -70,6 +83,7 @@ class MuscleSolution:
     moment : (n, c) Nm, of the muscles together; moment_sd : (n, c).
     reserve : (n, c) Nm, wanted minus the muscles'; NaN where nothing was wanted.
     fibres : their state.
+    tendon_length : (n, m) m.
     price : (n, c) of the moments, what the next frame starts with.
     warnings : sentences.
     """
@@ -82,8 +96,32 @@ class MuscleSolution:
     moment_sd: FloatArray
     reserve: FloatArray
     fibres: FibreState
+    tendon_length: FloatArray
     price: FloatArray
     warnings: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Block:
+    """Muscles and coordinates (indices) that belong together; which of the muscles (places) have elastic tendons."""
+
+    muscles: NDArray[np.int64]
+    coordinates: NDArray[np.int64]
+    model: MuscleModel
+    elastic: NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Frames:
+    """What is asked in n frames: `Problem`'s terms for all muscles and coordinates."""
+
+    time: FloatArray
+    path: PathState
+    moment: FloatArray
+    weight: FloatArray
+    wanted: NDArray[np.bool_]
+    curvature: FloatArray
+    pull: FloatArray
 
 
 class MuscleSolver:
@@ -94,6 +132,7 @@ class MuscleSolver:
     paths, model : of the same muscles, in the same order.
     weights : used where a call gives none.
     passive : whether stretched fibres pull passively.
+    elastic : whether long tendons stretch (`elastic_tendon.long_tendons`); the others are rigid.
 
     Raises
     ------
@@ -101,12 +140,17 @@ class MuscleSolver:
     """
 
     def __init__(
-        self, paths: MusclePaths, model: MuscleModel, weights: Weights = STATIC_OPTIMISATION, passive: bool = True
+        self,
+        paths: MusclePaths,
+        model: MuscleModel,
+        weights: Weights = STATIC_OPTIMISATION,
+        passive: bool = True,
+        elastic: bool = False,
     ) -> None:
         if paths.muscles != model.names:
             raise ExoError("the muscle paths and the muscles are of different models; read both from the same model")
         self.paths, self.model, self.weights, self.passive = paths, model, weights, passive
-        self._blocks = _blocks(paths.crosses)
+        self._blocks = _blocks(model, paths.crosses, elastic)
 
     def solve(
         self,
@@ -116,17 +160,17 @@ class MuscleSolver:
         moment: FloatArray,
         emg: FloatArray | Mapping[str, FloatArray] | None = None,
         weights: Weights | None = None,
-        start: FloatArray | None = None,
+        previous: MuscleSolution | None = None,
     ) -> MuscleSolution:
         """Activations, forces and moments of n frames.
 
         Parameters
         ----------
-        time : (n,) s.
+        time : (n,) s, rising.
         q, qd : (n, c) of `paths.coordinates`, rad and rad/s, the model's signs.
         moment : (n, c) Nm that the muscles should add up to; NaN: not wanted.
         emg : (n, m) targets in 0..1, NaN where not measured; or muscle -> (n,).
-        start : (n, c) prices to begin with (`MuscleSolution.price`).
+        previous : one earlier frame that this single frame follows, where frames come one by one.
 
         Raises
         ------
@@ -136,53 +180,141 @@ class MuscleSolver:
         q, qd, moment = self._checked(time, q, qd, moment)
         target, warnings = self._targets(len(time), emg)
         path = self.paths.evaluate(q, qd)
-        fibres = self.model.fibres(path.length, path.velocity)
-        if not self.passive:
-            fibres = dataclasses.replace(fibres, passive=np.zeros_like(fibres.passive))
-        return self._share(time, path.arms, fibres, moment, target, weights or self.weights, start, warnings)
-
-    def _share(
-        self,
-        time: FloatArray,
-        arms: FloatArray,
-        fibres: FibreState,
-        moment: FloatArray,
-        target: FloatArray,
-        weights: Weights,
-        start: FloatArray | None,
-        warnings: tuple[str, ...],
-    ) -> MuscleSolution:
-        """The convex problem, block by block."""
-        n, m, c = arms.shape
-        activation, activation_sd = np.empty((n, m)), np.empty((n, m))
-        price, moment_sd = np.zeros((n, c)), np.zeros((n, c))
-        weight = np.broadcast_to(np.asarray(weights.moment, float), (n, c))
+        given = weights or self.weights
+        shape = moment.shape
+        weight = np.broadcast_to(np.asarray(given.moment, float), shape)
         wanted = np.isfinite(moment) & (weight > 0.0)
         measured = np.isfinite(target)
-        curvature = weights.effort + weights.emg * measured
-        pull = weights.emg * np.where(measured, target, 0.0)
-        missing = np.where(wanted, moment - np.matmul(fibres.passive[:, None, :], arms)[:, 0], 0.0)
-        for muscles, coordinates in self._blocks:
-            effect = np.swapaxes(arms[:, muscles][:, :, coordinates] * fibres.active[:, muscles, None], 1, 2)
-            asked = wanted[:, coordinates]
-            problem = Problem(
-                curvature[:, muscles],
-                pull[:, muscles],
-                effect * asked[:, :, None],
-                missing[:, coordinates],
-                np.where(asked, weight[:, coordinates], 1.0),
-                np.tile(self.model.min_activation[muscles], (n, 1)),
-                np.ones((n, len(muscles))),
-            )
-            shared = solve(problem, None if start is None else start[:, coordinates])
-            activation[:, muscles], price[:, coordinates] = shared.activation, shared.price
-            variance, spread = covariance(problem, effect)
-            activation_sd[:, muscles], moment_sd[:, coordinates] = np.sqrt(variance), np.sqrt(spread)
-        force = fibres.active * activation + fibres.passive
-        produced = np.matmul(force[:, None, :], arms)[:, 0]
-        return MuscleSolution(
-            time, activation, activation_sd, force, produced, moment_sd, moment - produced, fibres, price, warnings
+        frames = _Frames(
+            time,
+            path,
+            np.where(wanted, moment, 0.0),
+            np.where(wanted, weight, 1.0),
+            wanted,
+            given.effort + given.emg * measured,
+            given.emg * np.where(measured, target, 0.0),
         )
+        parts = [self._solve_block(block, frames, previous) for block in self._blocks]
+        order = np.argsort(np.concatenate([block.muscles for block in self._blocks]))
+        joints = np.argsort(np.concatenate([block.coordinates for block in self._blocks]))
+
+        def joined(name: str, columns: NDArray[np.int64] = order) -> FloatArray:
+            return np.hstack([part[name] for part in parts])[:, columns]
+
+        fibres = FibreState(**{field.name: joined(field.name) for field in dataclasses.fields(FibreState)})
+        activation = joined("activation")
+        force = fibres.active * activation + fibres.passive
+        produced = np.matmul(force[:, None, :], path.arms)[:, 0]
+        unsettled = max(float(part["disagreement"][0, 0]) for part in parts)
+        if unsettled > SETTLED and previous is None:
+            warnings = (
+                *warnings,
+                f"elastic tendons and fibres disagree by up to {100.0 * unsettled:.1f} % of strength",
+            )
+        return MuscleSolution(
+            time,
+            activation,
+            joined("activation_sd"),
+            force,
+            produced,
+            joined("moment_sd", joints),
+            moment - produced,
+            fibres,
+            joined("tendon_length"),
+            joined("price", joints),
+            warnings,
+        )
+
+    def _solve_block(self, block: _Block, frames: _Frames, previous: MuscleSolution | None) -> dict[str, FloatArray]:
+        """Muscles that share no coordinate with the others."""
+        muscles, coordinates = block.muscles, block.coordinates
+        n = len(frames.time)
+        length, velocity = frames.path.length[:, muscles], frames.path.velocity[:, muscles]
+        arms = np.swapaxes(frames.path.arms[:, muscles][:, :, coordinates], 1, 2)
+        asked = arms * frames.wanted[:, coordinates, None]
+        low, high = np.tile(block.model.min_activation, (n, 1)), np.ones((n, len(muscles)))
+        price = None if previous is None else previous.price[:, coordinates]
+
+        def problem(fibres: FibreState) -> Problem:
+            return Problem(
+                frames.curvature[:, muscles],
+                frames.pull[:, muscles],
+                asked * fibres.active[:, None, :],
+                frames.moment[:, coordinates] - np.matmul(asked, fibres.passive[:, :, None])[:, :, 0],
+                frames.weight[:, coordinates],
+                low,
+                high,
+            )
+
+        fibres = self._fibres(block.model, length, velocity)
+        tendon = np.tile(block.model.tendon_slack_length, (n, 1))
+        elastic, disagreement = block.elastic, 0.0
+        if len(elastic):
+            own = block.model.select(elastic)
+
+            def share(state: FibreState) -> tuple[FloatArray, Response]:
+                nonlocal fibres, price
+                fibres = self._replaced(fibres, elastic, state)
+                found = problem(fibres)
+                shared = solve(found, price)
+                price = shared.price
+                force = fibres.active[:, elastic] * shared.activation[:, elastic] + fibres.passive[:, elastic]
+                return force, response(found, shared, fibres.active, asked, elastic)
+
+            start, differences = self._tendons_before(block, frames.time, previous)
+            if start is None:
+                start = share(FibreState(*(getattr(fibres, f.name)[:, elastic] for f in dataclasses.fields(fibres))))[0]
+            agreed = agree(
+                own,
+                length[:, elastic],
+                velocity[:, elastic],
+                differences,
+                share,
+                start,
+                PASSES_MAX if previous is None else PASSES_LIVE,
+            )
+            tendon[:, elastic], disagreement = agreed.tendon, agreed.disagreement
+            state = own.fibres(length[:, elastic], velocity[:, elastic], agreed.force, differences.rate(agreed.tendon))
+            fibres = self._replaced(fibres, elastic, state)
+        found = problem(fibres)
+        shared = solve(found, price)
+        variance, spread = covariance(found, arms * fibres.active[:, None, :])
+        return {
+            "activation": shared.activation,
+            "activation_sd": np.sqrt(variance),
+            "moment_sd": np.sqrt(spread),
+            "price": shared.price,
+            "tendon_length": tendon,
+            "disagreement": np.full((n, 1), disagreement),
+            **{field.name: getattr(fibres, field.name) for field in dataclasses.fields(FibreState)},
+        }
+
+    def _fibres(self, model: MuscleModel, length: FloatArray, velocity: FloatArray) -> FibreState:
+        fibres = model.fibres(length, velocity)
+        return fibres if self.passive else dataclasses.replace(fibres, passive=np.zeros_like(fibres.passive))
+
+    def _replaced(self, fibres: FibreState, muscles: NDArray[np.int64], state: FibreState) -> FibreState:
+        """Fibres of a block with those of some muscles in another state."""
+        found = {}
+        for field in dataclasses.fields(FibreState):
+            column = getattr(fibres, field.name).copy()
+            column[:, muscles] = getattr(state, field.name)
+            found[field.name] = column
+        if not self.passive:
+            found["passive"] = np.zeros_like(found["passive"])
+        return FibreState(**found)
+
+    def _tendons_before(
+        self, block: _Block, time: FloatArray, previous: MuscleSolution | None
+    ) -> tuple[FloatArray | None, Differences]:
+        """Forces to begin with, and how the tendons' velocities follow from their lengths."""
+        names = block.muscles[block.elastic]
+        if previous is None:
+            return None, central(time, len(names))
+        step = float(time[0] - previous.time[-1])
+        if not 0.0 < step <= GAP_S:
+            return previous.force[-1:, names], central(time, len(names))
+        return previous.force[-1:, names], backward(step, previous.tendon_length[-1, names])
 
     def _checked(
         self, time: FloatArray, q: FloatArray, qd: FloatArray, moment: FloatArray
@@ -238,6 +370,9 @@ class MuscleSolver:
 class StreamingMuscles:
     """The same frame by frame, each starting from the one before.
 
+    With rigid tendons the same as all frames at once. With elastic ones a tendon's velocity comes from the frame
+    before alone, and fibre and tendon agree only as closely as two passes bring them.
+
     Parameters
     ----------
     solver : of the wearer.
@@ -245,7 +380,7 @@ class StreamingMuscles:
 
     def __init__(self, solver: MuscleSolver) -> None:
         self.solver = solver
-        self._price: FloatArray | None = None
+        self._previous: MuscleSolution | None = None
 
     def push(
         self,
@@ -262,26 +397,20 @@ class StreamingMuscles:
         ------
         ExoError : as there.
         """
+        frame = [np.asarray(values, float)[None] for values in (time, q, qd, moment)]
         targets = None if emg is None else np.asarray(emg, float)[None]
-        solved = self.solver.solve(
-            np.array([time]),
-            np.asarray(q)[None],
-            np.asarray(qd)[None],
-            np.asarray(moment)[None],
-            targets,
-            weights,
-            self._price,
-        )
-        self._price = solved.price
-        return solved
+        self._previous = self.solver.solve(frame[0], frame[1], frame[2], frame[3], targets, weights, self._previous)
+        return self._previous
 
 
-def _blocks(crosses: NDArray[np.bool_]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Muscles and coordinates (indices) of parts that share no muscle: the two legs."""
+def _blocks(model: MuscleModel, crosses: NDArray[np.bool_], elastic: bool) -> list[_Block]:
+    """Parts that share no muscle: the two legs."""
     together = crosses.T.astype(np.int64) @ crosses
     count, part = connected_components(together, directed=False)
     found = []
     for i in range(count):
         coordinates = np.flatnonzero(part == i)
-        found.append((np.flatnonzero(crosses[:, coordinates].any(axis=1)), coordinates))
+        muscles = np.flatnonzero(crosses[:, coordinates].any(axis=1))
+        own = model.select(muscles)
+        found.append(_Block(muscles, coordinates, own, long_tendons(own) if elastic else np.zeros(0, np.int64)))
     return found

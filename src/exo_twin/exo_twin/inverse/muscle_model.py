@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from exo_common.errors import ExoError
 from exo_twin.inverse.muscle_curves import Curves
@@ -97,7 +97,7 @@ class MuscleModel:
         length: FloatArray,
         velocity: FloatArray,
         tendon_force: FloatArray | None = None,
-        tendon_velocity: ArrayLike = 0.0,
+        tendon_velocity: FloatArray | float = 0.0,
     ) -> FibreState:
         """Fibres of muscles whose whole path is so long and lengthens so fast.
 
@@ -128,9 +128,9 @@ class MuscleModel:
 
     def scaled(
         self,
-        strength: ArrayLike = 1.0,
-        optimal_fiber_length: ArrayLike = 1.0,
-        tendon_slack_length: ArrayLike = 1.0,
+        strength: FloatArray | float = 1.0,
+        optimal_fiber_length: FloatArray | float = 1.0,
+        tendon_slack_length: FloatArray | float = 1.0,
     ) -> MuscleModel:
         """The same muscles with their numbers multiplied by factors, (m,) or one for all."""
         return dataclasses.replace(
@@ -143,8 +143,9 @@ class MuscleModel:
     def select(self, muscles: NDArray[np.int64]) -> MuscleModel:
         """Some of the muscles, by index."""
         names = tuple(self.names[i] for i in muscles)
-        numbers = {name: getattr(self, name)[muscles] for name in NUMBERS}
-        return MuscleModel(names, **numbers, **{name: getattr(self, name).of(muscles) for name in CURVES})
+        parts: dict[str, Any] = {name: getattr(self, name)[muscles] for name in NUMBERS}
+        parts |= {name: getattr(self, name).of(muscles) for name in CURVES}
+        return MuscleModel(names, **parts)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Arrays under names that begin with "muscle_model_"."""
@@ -169,7 +170,7 @@ class MuscleModel:
             a = {name[len(PREFIX) :]: value for name, value in arrays.items() if name.startswith(PREFIX)}
             names = tuple(map(str, a["names"]))
             numbers = {name: np.asarray(a[name], float) for name in NUMBERS}
-            curves = {}
+            curves: dict[str, Curves] = {}
             for name in CURVES:
                 start, step = map(float, a[f"{name}_grid"])
                 row = np.asarray(a[f"{name}_row"], np.int64)
@@ -180,7 +181,8 @@ class MuscleModel:
             for name, value in numbers.items():
                 if value.shape != (len(names),) or not np.all(np.isfinite(value)):
                     raise ValueError(name)
-            return MuscleModel(names, **numbers, **curves)
+            parts: dict[str, Any] = {**numbers, **curves}
+            return MuscleModel(names, **parts)
         except (KeyError, ValueError, IndexError) as error:
             raise ExoError(
                 f"the twin's muscles are missing or damaged ({error}); make the twin again with ./exo personalise"
