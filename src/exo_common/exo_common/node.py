@@ -9,14 +9,15 @@ import traceback
 from collections.abc import Callable, Sequence
 
 import rclpy
-from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from exo_common.errors import ExoError
+from exo_common.executor import DirectExecutor
 
-# How soon a stop is noticed at the latest, s.
+# How soon a stop is noticed at the latest, s: Python sees a signal only when the executor wakes up, and in simulated
+# time nothing else may wake it.
 WAKE_S = 0.2
 
 
@@ -34,13 +35,11 @@ def run(make: Callable[[], Node], arguments: Sequence[str] | None = None) -> int
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
     node: Node | None = None
-    executor = SingleThreadedExecutor()
+    executor = DirectExecutor(WAKE_S)
     code = 0
     try:
         node = make()
         executor.add_node(node)
-        # Python sees a signal only when the executor wakes up, and in simulated time nothing else may wake it.
-        node.create_timer(WAKE_S, lambda: None, clock=Clock(clock_type=ClockType.STEADY_TIME))
         # Everything alive now lives as long as the process: keep the collector from scanning it.
         gc.collect()
         gc.freeze()

@@ -19,6 +19,7 @@ from exo_common.errors import ExoError
 from exo_common.parameters import Parameters, parameter
 from exo_emg.mains import MainsDetector
 from exo_emg.quality import REASONS, LiveQuality
+from exo_emg.sos_filter import SosFilter
 
 # Mean of |x| for zero-mean Gaussian x of unit variance.
 RECTIFIED_MEAN_OF_GAUSSIAN = math.sqrt(2.0 / math.pi)
@@ -149,10 +150,8 @@ class EnvelopeStream:
         self.sampling_rate_hz = sampling_rate_hz
         self._config = config
         self._maxima = np.asarray(maxima_v, dtype=float)
-        self._band = band_sos(sampling_rate_hz, config)
-        self._smooth = smooth_sos(sampling_rate_hz, config)
-        self._band_state = np.zeros((len(self._band), 2, channels))
-        self._smooth_state = np.zeros((len(self._smooth), 2, channels))
+        self._band = SosFilter(band_sos(sampling_rate_hz, config), channels)
+        self._smooth = SosFilter(smooth_sos(sampling_rate_hz, config), channels)
         _, band_edge = signal_band(sampling_rate_hz)
         self._quality = LiveQuality(sampling_rate_hz, self._maxima, band_edge, config.full_scale_v, config.flat_v)
         self._detector = MainsDetector() if config.mains == "auto" else None
@@ -182,6 +181,9 @@ class EnvelopeStream:
                     mains_hz = self._detector.add(power)
                     if mains_hz:
                         self._add_notch(mains_hz)
+        if len(pieces) == 1:
+            self.carrier, envelope = pieces[0]
+            return envelope
         carriers, envelopes = zip(*pieces, strict=True)
         self.carrier = np.concatenate(carriers)
         return np.concatenate(envelopes)
@@ -206,25 +208,27 @@ class EnvelopeStream:
         return self._quality
 
     def _filter(self, samples: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        finite = np.isfinite(samples)
         full_scale = self._config.full_scale_v
-        held = samples if finite.all() else held_through(samples, finite, self._last)
-        # No amplifier sends more than its range; a corrupt number must not ring in the filters for seconds.
-        clean = np.clip(held, -full_scale, full_scale)
-        self._last = clean[-1]
-        carrier, self._band_state = sosfilt(self._band, clean, axis=0, zi=self._band_state)
-        envelope, self._smooth_state = sosfilt(self._smooth, np.abs(carrier), axis=0, zi=self._smooth_state)
-        envelope = np.maximum(envelope, 0.0)
-        self._quality.add(samples, clean, carrier, envelope)
+        peak = float(np.abs(samples).max())
+        if peak <= full_scale:
+            clean = samples
+        else:
+            finite = np.isfinite(samples)
+            held = samples if finite.all() else held_through(samples, finite, self._last)
+            # No amplifier sends more than its range; a corrupt number must not ring in the filters for seconds.
+            clean = np.clip(held, -full_scale, full_scale)
+        self._last = clean[-1].copy()
+        carrier = self._band.process(clean)
+        envelope = self._smooth.process(np.abs(carrier))
+        np.maximum(envelope, 0.0, out=envelope)
+        self._quality.add(samples, peak, clean, carrier, envelope)
         return carrier, envelope / self._maxima
 
     def _add_notch(self, mains_hz: float) -> None:
         notch = notch_sos(self.sampling_rate_hz, mains_hz, self._config)
         self.mains_hz = mains_hz
         self._quality.notched()
-        self._band = np.vstack([self._band, notch])
-        empty = np.zeros((len(notch), *self._band_state.shape[1:]))
-        self._band_state = np.concatenate([self._band_state, empty])
+        self._band.append(notch)
 
 
 def held_through(

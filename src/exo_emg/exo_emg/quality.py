@@ -316,6 +316,8 @@ class LiveQuality:
         self._bands = Bands.up_to(band_edge_hz)
         self._window = max(2, round(WINDOW_S * sampling_rate_hz))
         self._full_scale_v, self._flat_v = full_scale_v, flat_v
+        # Below this no sample can be anything but itself.
+        self._plain_v = min(SATURATED_LEVEL * full_scale_v, OFFSET_MOST_V)
         # Per frame in the window: samples, and sums over them (broken, at the rail, beyond it, x, x^2).
         self._frames: deque[tuple[int, NDArray[np.float64]]] = deque()
         self._samples = 0
@@ -333,6 +335,8 @@ class LiveQuality:
         self._lows: deque[NDArray[np.float64]] = deque(maxlen=round(FLOOR_S / HOP_S))
         self._highs: deque[NDArray[np.float64]] = deque(maxlen=round(QUIET_S / HOP_S))
         self._lowest, self._highest = np.full(channels, np.inf), np.zeros(channels)
+        # Lowest envelope of the last FLOOR_S, V; zero before that.
+        self._floor = np.zeros(channels)
         self.until_judgement = self._hop
         self.spectrum: Spectrum | None = None
         self.crosstalk = np.zeros((channels, channels))
@@ -340,16 +344,17 @@ class LiveQuality:
     def add(
         self,
         raw: NDArray[np.float64],
+        peak: float,
         clean: NDArray[np.float64],
         carrier: NDArray[np.float64],
         envelope_v: NDArray[np.float64],
     ) -> None:
         """Take in (n, channels) samples, V: as they came; bounded and without gaps; filtered; the envelope.
 
-        `n` must not exceed `until_judgement`.
+        `n` must not exceed `until_judgement`; `peak` is the largest size in `raw`, NaN where one is no number.
         """
         n = len(raw)
-        sums = _hard_sums(raw, self._full_scale_v)
+        sums = self._plain_sums(raw) if peak < self._plain_v else _hard_sums(raw, self._full_scale_v)
         self._frames.append((n, sums))
         self._samples += n
         self._sums += sums
@@ -368,6 +373,14 @@ class LiveQuality:
         self._highest = np.maximum(self._highest, envelope_v.max(axis=0))
         self._filled = min(len(self._ring), self._filled + n)
         self.until_judgement -= n
+
+    @staticmethod
+    def _plain_sums(raw: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What :func:`_hard_sums` is where no sample is at the rail, beyond it or no number."""
+        sums = np.zeros((7, raw.shape[1]))
+        sums[3] = sums[5] = raw.sum(axis=0)
+        sums[4] = sums[6] = np.square(raw).sum(axis=0)
+        return sums
 
     def notched(self) -> None:
         """From now on the carrier is free of mains: once the notch has settled, what it leaves is judged."""
@@ -388,6 +401,8 @@ class LiveQuality:
                 self._hears = crosstalk_faults(self.crosstalk, strength) & (strength > CROSSTALK_OF_REFERENCE)
         self._lows.append(self._lowest)
         self._highs.append(self._highest)
+        if len(self._lows) == self._lows.maxlen:
+            self._floor = np.min(self._lows, axis=0)
         self._lowest, self._highest = np.full(len(self.reference_v), np.inf), np.zeros(len(self.reference_v))
         for ring in (self._ring, self._carrier):
             ring[: -self._hop] = ring[self._hop :]
@@ -402,8 +417,7 @@ class LiveQuality:
         """(channels,) index into :data:`REASONS`; zero is good."""
         codes = np.full(len(self.reference_v), int(self._settling > 0), dtype=np.int64)
         codes[self._hears] = CODE["crosstalk"]
-        if len(self._lows) == self._lows.maxlen:
-            codes[np.min(self._lows, axis=0) > FLOOR_OF_MAXIMUM * self.reference_v] = CODE["noisy"]
+        codes[self._floor > FLOOR_OF_MAXIMUM * self.reference_v] = CODE["noisy"]
         hard = _hard(self._sums, max(1, self._samples), self._full_scale_v, self._flat_v)
         return np.maximum(np.maximum(codes, self._soft), hard)
 

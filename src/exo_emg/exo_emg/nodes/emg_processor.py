@@ -76,6 +76,8 @@ class EmgProcessor(Node):
         self._fatigue: FatigueMonitor | None = None
         self._peak: DynamicPeak | None = None
         self._muscles: list[str] = []
+        # Rate and mains, Hz, that the delay was told for.
+        self._filters = (0.0, 0.0)
         self._next_sample = 0
         self._next_ns = 0
         self._newest_ns = 0
@@ -244,9 +246,10 @@ class EmgProcessor(Node):
         self._busiest_ms = 0.0
         told = [self._refusal] if self._refusal else []
         if self._stream is not None:
-            mains_hz = self._stream.mains_hz
-            delay_s = group_delay_s(self._config, self._stream.sampling_rate_hz, mains_hz)
-            self._diagnostics.values.update(mains_hz=f"{mains_hz:.0f}", delay_ms=f"{1e3 * delay_s:.1f}")
+            filters = (self._stream.sampling_rate_hz, self._stream.mains_hz)
+            if filters != self._filters:
+                self._filters, delay_s = filters, group_delay_s(self._config, *filters)
+                self._diagnostics.values.update(mains_hz=f"{filters[1]:.0f}", delay_ms=f"{1e3 * delay_s:.1f}")
             told += self._warnings(self._stream)
         self._diagnostics.level = DiagnosticStatus.WARN if told else DiagnosticStatus.OK
         self._diagnostics.message = "; ".join(told) or "running"
