@@ -37,6 +37,27 @@ def test_what_is_written_is_read_again(tmp_path):
         np.testing.assert_allclose(found.force, wanted.force)
         np.testing.assert_allclose(found.point, wanted.point)
         np.testing.assert_allclose(found.free_moment, wanted.free_moment)
+    columns = read_storage(table).columns
+    assert {"ground_force_r_vy", "ground_force_l_pz", "ground_torque_l_my"} <= set(columns)  # as OpenSim's own files
+
+
+def test_forces_that_do_not_act_are_left_out_and_bodies_may_be_paths(tmp_path):
+    path, time = tmp_path / "grf.xml", np.arange(5) / 100.0
+    write_external_loads(path, time, forces(time))
+    content = path.read_text(encoding="utf-8").replace(">calcn_r<", ">/bodyset/calcn_r<")
+    off = content.replace('name="calcn_l_ground">', 'name="calcn_l_ground"><appliesForce>false</appliesForce>')
+    assert content != off
+    path.write_text(off, encoding="utf-8")
+    assert [signal.body for signal in read_external_loads(path)] == ["calcn_r"]
+
+
+def test_times_that_do_not_rise_are_refused(tmp_path):
+    time = np.arange(5) / 100.0
+    table = write_external_loads(tmp_path / "grf.xml", time, forces(time))
+    storage = read_storage(table)
+    write_storage(table, dataclasses.replace(storage, time=storage.time[::-1]))
+    with pytest.raises(ExoError, match="rise"):
+        read_external_loads(tmp_path / "grf.xml")
 
 
 @pytest.mark.parametrize(
@@ -49,6 +70,11 @@ def test_what_is_written_is_read_again(tmp_path):
             "<force_expressed_in_body>ground</force_expressed_in_body>",
             "<force_expressed_in_body>tibia_r</force_expressed_in_body>",
             "expressed in tibia_r",
+        ),
+        (
+            "<point_expressed_in_body>ground</point_expressed_in_body>",
+            "<point_expressed_in_body>calcn_r</point_expressed_in_body>",
+            "the point of .* expressed in calcn_r",
         ),
         ("<point_identifier>ground_force_r_p</point_identifier>", "", "no point_identifier"),
         ("</OpenSimDocument>", "", "not a whole XML"),

@@ -53,6 +53,17 @@ def test_plates_are_used_where_they_know_the_force(loaded):
     figures = loaded.quality()
     assert 0.0 < figures["predicted_missed_force_rms_pct_bw"] < 10.0
     assert figures["predicted_missed_moment_rms_nm"] > 0.0
+    assert figures["plates"]["lag_ms"] == pytest.approx(1e3 * loaded.plates.lag.seconds, abs=0.06)
+    assert figures["plates"]["lag_sd_ms"] > 1.0
+
+
+def test_what_the_plates_warn_of_is_passed_on(recorded):
+    signals = [
+        dataclasses.replace(signal, body={"calcn_l": "calcn_r"}.get(signal.body, "calcn_l"))
+        for signal in recorded["signals"]
+    ]
+    found = walk_loads(**recorded | {"signals": signals})
+    assert sum("exchange the bodies" in warning for warning in found.warnings) == 2
 
 
 def test_a_foot_without_a_plate_gets_what_the_other_leaves(recorded, loaded):

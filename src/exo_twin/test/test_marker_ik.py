@@ -146,6 +146,26 @@ def test_a_shank_lost_for_half_a_second_is_guessed_and_said(ik, walk, solved):
     assert abs(frames[46].q[knee] - q[46, knee]) < np.deg2rad(5.0)
 
 
+def test_frames_without_markers_are_empty_and_shift_no_others(ik, walk, solved):
+    nobody = np.arange(FRAMES) < 5
+    position = np.where(nobody[:, None, None], np.nan, walk[0].position)
+    wild = changed(dataclasses.replace(walk[0], position=position), "R_IAS", lambda p: p + 0.4, slice(30, 33))
+    found = ik.solve(wild)
+    assert np.isnan(found.q[nobody]).all() and np.isfinite(found.q[~nobody]).all()
+    assert legs_error(ik, found.q[~nobody], solved.q[~nobody]).max() < 1.5
+    assert set(np.flatnonzero(found.dropped.any(axis=1))) == {30, 31, 32}
+
+
+def test_a_walker_in_any_direction_is_found_from_scratch(ik, walk):
+    markers, q = walk
+    for turn in (0.5 * np.pi, -0.5 * np.pi):
+        matrix = np.array([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]])
+        start = dataclasses.replace(markers, position=markers.position @ matrix.T)
+        found, _ = ik.from_scratch(*ik.arrange(start))
+        heading = found[:, ik.upright] - q[:, ik.upright] - turn
+        assert np.abs(np.angle(np.exp(1j * heading))).max() < 0.1
+
+
 def test_a_marker_lost_for_half_a_second_costs_nothing_where_others_tell(ik, walk, solved):
     found = ik.solve(changed(walk[0], "L_IAS", lambda p: np.nan * p, slice(20, 45)))
     assert legs_error(ik, found.q, solved.q).max() < 1.5
@@ -216,7 +236,9 @@ def test_exchanged_labels_are_found_by_their_misfit(ik, walk, exchange, sentence
     assert re.search(sentence, text), found.warnings
 
 
-@pytest.mark.parametrize(("factor", "unit"), [(1e3, "mm"), (1e2, "cm"), (1e-3, "m divided by 1000")])
+@pytest.mark.parametrize(
+    ("factor", "unit"), [(1e3, "mm"), (1e2, "cm"), (1e-2, "m divided by 100"), (1e-3, "m divided by 1000")]
+)
 def test_wrong_units_are_a_sentence(ik, walk, factor, unit):
     wrong = dataclasses.replace(walk[0], position=factor * walk[0].position)
     with pytest.raises(ExoError, match=f"not in m .*{unit}"):
@@ -255,6 +277,8 @@ def test_the_stream_refuses_disorder_and_waits_for_markers(ik, walk):
     far = walk[0].position[40] @ np.array([[-1.0, 0, 0], [0, 1.0, 0], [0, 0, -1.0]]) + np.array([3.0, 0.0, 1.0])
     found = stream.step(5.0, far)
     assert np.nanmax(found.residual) < 0.05
+    # So may somebody else who comes into view at once.
+    assert np.nanmax(stream.step(5.02, frame).residual) < 0.05
 
 
 def test_the_tree_survives_its_file_and_needs_no_opensim(tree, walk, solved):

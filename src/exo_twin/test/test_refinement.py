@@ -1,5 +1,7 @@
 """One model for every frame: wrong sizes and wrong marker places are told from the walk and mended."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from opensim_walk import true_pose
@@ -10,7 +12,7 @@ from exo_common.opensim_files import Markers
 from exo_twin.inverse.kinematic_tree import pose
 from exo_twin.inverse.marker_model import marker_model
 from exo_twin.inverse.models import blazepose_model
-from exo_twin.inverse.refinement import PELVIS_SD, refine
+from exo_twin.inverse.refinement import LANDMARK_SD, PELVIS_SD, refine
 from exo_twin.inverse.tree_from_opensim import kinematic_tree
 from exo_twin.opensim_runtime import logging_to, opensim
 
@@ -65,11 +67,33 @@ def test_markers_fit_better_than_before_and_as_well_as_skin_allows(refined):
     assert refined.rms_after == pytest.approx(SKIN_M * np.sqrt(3.0), rel=0.3)
 
 
-def test_the_pelvis_keeps_its_anatomical_axes(refined, tree):
+def test_landmarks_keep_their_place_on_the_body_as_it_grows(refined, tree):
+    """So that the pelvis' and the joints' axes keep their anatomical meaning."""
     for name, place in refined.places.items():
-        if SET.markers[name].body == "pelvis":
-            i = tree.markers.index(name)
-            assert np.abs(place - refined.factors["pelvis"] * tree.marker_place[i]).max() < 3.0 * PELVIS_SD
+        i = tree.markers.index(name)
+        body = tree.bodies[tree.marker_body[i]]
+        sd = PELVIS_SD if body == "pelvis" else LANDMARK_SD
+        if SET.markers[name].location is not None:
+            assert np.abs(place - refined.factors[body] * tree.marker_place[i]).max() < 3.0 * sd, name
+
+
+def test_a_stance_counts_as_several_frames_in_placing_a_marker(refined, tree, recorded):
+    """30 frames of the walk say one place, the stance another one 20 mm off."""
+    walk, static = recorded
+    thigh = [name for name in tree.markers if SET.markers[name].body == "femur_r"]
+    free = next(name for name in thigh if SET.markers[name].location is None)
+    moved = static.position.copy()
+    moved[:, static.names.index(free), 0] += 0.02
+    found = refine(tree, walk, Markers(static.time, static.names, moved), SET)
+    share = np.linalg.norm(found.places[free] - refined.places[free]) / 0.02
+    assert 0.15 < share < 0.4  # 10 of 40
+
+
+def test_the_report_says_what_was_gained(refined):
+    figures = refined.quality()
+    assert figures["marker_rms_mm_before"] == pytest.approx(1e3 * refined.rms_before, abs=0.06)
+    assert figures["marker_rms_mm_after"] == pytest.approx(1e3 * refined.rms_after, abs=0.06)
+    assert figures["size_factors"]["thigh"] == pytest.approx(TRUE_SIZE["femur"], abs=0.02)
 
 
 def test_the_axes_of_knee_and_ankle_keep_their_direction_though_the_walk_would_turn_them(tree, recorded):
@@ -88,6 +112,21 @@ def test_the_axes_of_knee_and_ankle_keep_their_direction_though_the_walk_would_t
         between = np.degrees(np.arccos(before @ after / np.linalg.norm(before) / np.linalg.norm(after)))
         assert turn == pytest.approx(between, abs=0.01) and turn < 4.0, body
     assert set(found.quality()["axis_turns_deg"]) == set(found.turns_deg)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tree, knee: {"locked": np.arange(len(tree.locked)) == knee},
+        lambda tree, knee: {"upper": np.where(np.arange(len(tree.upper)) == knee, 0.1, tree.upper)},
+        lambda tree, knee: {"lower": np.where(np.arange(len(tree.lower)) == knee, 1.1, tree.lower)},
+    ],
+    ids=["locked", "upper", "lower"],
+)
+def test_what_the_model_does_not_allow_no_pose_takes(tree, recorded, refined, change):
+    """A knee that may not bend as it did leaves markers far off: sizes and places cannot make up for it."""
+    stiff = dataclasses.replace(tree, **change(tree, tree.index("knee_angle_r")))
+    assert refine(stiff, *recorded, SET).rms_after > 2.0 * refined.rms_after
 
 
 def test_a_body_that_fits_already_is_left_alone(tree, recorded):
