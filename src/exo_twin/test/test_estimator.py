@@ -190,7 +190,14 @@ def test_calibration_sets_gain_shape_delay_and_muscles(twin: Twin) -> None:
     assert found[12] < 0.5 * high and found[13] == pytest.approx(high, rel=1e-6)
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_calibration_for_muscles_that_the_model_lacks_is_named(twin: Twin) -> None:
+    calibration = TwinCalibration.identity("w1").with_emg({"soleus_r": EmgChannel(("elbow_r",))}, "a test")
+    estimate = step(Estimator(twin, calibration), PERIOD_NS, envelope=EnvelopeSample(PERIOD_NS, {"soleus_r": 0.5}))
+    assert "gives EMG channel 'soleus_r' to elbow_r" in estimate.complaints[0]
+    assert np.all(estimate.activation == 0.01)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 1e200])
 def test_no_input_makes_the_estimate_anything_but_finite(twin: Twin, bad: float) -> None:
     estimator = Estimator(twin)
     samples = [((bad, 0.1), (0.0, 0.0)), ((0.1, 0.1), (0.0, bad)), ((0.1, 0.1), (0.0, 0.0)), ((bad, bad), (bad, bad))]
@@ -308,7 +315,7 @@ def test_what_a_recording_lacks_is_said(twin: Twin, keep, compared: int | None, 
 
 def test_fast_enough_for_the_tick(twin: Twin) -> None:
     estimator, samples = Estimator(twin), list(walk(twin.gait, 3.0))
-    begin = time.perf_counter()
+    begin = time.process_time()
     for stamp, q, qd, _ in samples:
         step(estimator, stamp, q, qd)
-    assert (time.perf_counter() - begin) / len(samples) < 5e-3
+    assert (time.process_time() - begin) / len(samples) < 5e-3

@@ -60,6 +60,7 @@ def test_encoders_and_imus_together() -> None:
     [
         (lambda t, j, m: (None, m), "the encoders are silent"),
         (lambda t, j, m: (dataclasses.replace(j, position=NO_PAIR), m), "encoder of the left hip tells no number"),
+        (lambda t, j, m: (dataclasses.replace(j, position=(1e6, 0.0)), m), "impossible"),
         (lambda t, j, m: (dataclasses.replace(j, position=(0.2, 0.2), velocity=(0.0, 0.0)), m), "or hangs"),
     ],
 )

@@ -53,11 +53,11 @@ class LiveEmg:
         if not fresh(sample, now_ns):
             self.complaints = (f"EMG is silent or its stamps are off by over {SIDE_INPUT_MAX_AGE_S} s",)
             return nothing
-        names = tuple(sorted((*sample.valid, *sample.invalid)))
+        names = tuple(sorted({*sample.valid, *sample.invalid}))
         if names != self._channels:
             self._map_channels(names)
         self._take(sample)
-        bad = [f"EMG of {name} is marked invalid and not used" for name in sample.invalid]
+        bad = [f"EMG of {name} is marked invalid and not used" for name in sample.invalid if name in self._alive]
         dead = [name for name in self._map.channels if sample.stamp_ns - self._alive[name] > UNCONNECTED_S * NS_PER_S]
         if dead:
             bad.append(f"EMG of {', '.join(dead)} is zero; its muscles are estimated without it")
@@ -100,8 +100,14 @@ class LiveEmg:
             dtype=float,
         )
         share = drives / np.maximum(drives.sum(axis=0), 1.0)
-        warnings = tuple(words for words in own.warnings if not any(f"'{name}'" in words for name in told))
-        return EmgMap(channels, self._muscles, share, {**own.measured, **told}, warnings)
+        warnings = [words for words in own.warnings if not any(f"'{name}'" in words for name in told)]
+        warnings += [
+            f"calibration.yaml gives EMG channel '{name}' to {', '.join(muscles)}, which the model lacks; "
+            "name a muscle of the model, or leave the channel out"
+            for name, muscles in told.items()
+            if not np.isin(muscles, self._muscles).any()
+        ]
+        return EmgMap(channels, self._muscles, share, {**own.measured, **told}, tuple(warnings))
 
     def _take(self, sample: EnvelopeSample) -> None:
         line, names = self._line, self._map.channels

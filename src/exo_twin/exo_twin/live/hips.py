@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from exo_common.clock import NS_PER_S
 from exo_common.frames import HIPS
 from exo_twin.calibration import TwinCalibration
-from exo_twin.live.imu import STUCK_S, SegmentImu, SegmentMotion
+from exo_twin.live.imu import FASTEST, STUCK_S, SegmentImu, SegmentMotion
 from exo_twin.live.samples import IMUS, SEGMENTS, ImuSample, JointSample, Pair, fresh
 
 # Time constants of the light filter: half a period and one period of 100 Hz.
@@ -32,6 +32,8 @@ GRAVITY_S = 4.0
 LEARN_S = 3.0
 # An encoder that stands still to the last bit while the IMUs turned by this much hangs, rad.
 STUCK_TURN = 0.2
+# No hip flexes or extends this far, rad.
+FARTHEST = math.pi
 # One standard deviation: a hip encoder with its cuff on soft tissue, checked by IMUs and alone (a slipping cuff would
 # not be seen); an angle from IMUs; a pelvis taken as still (it tilts by 2-5 degrees in walking); a hip nothing tells.
 CHECKED_SD, ALONE_SD, IMU_SD, STILL_PELVIS_SD, UNKNOWN_HIP_SD = 0.02, 0.03, 0.05, 0.1, 0.3
@@ -106,7 +108,9 @@ class HipFusion:
             self._follow_imus(hip, turn, thigh, pelvis, gap)
             trusted = _trusted(hip, reading, turn, gap)
             if encoders is not None and not trusted:
-                complaints.append(f"the encoder of the {SIDE_WORDS[i]} hip tells no number or hangs")
+                complaints.append(
+                    f"the encoder of the {SIDE_WORDS[i]} hip tells no number, an impossible one, or hangs"
+                )
             spread.append(self._correct(i, reading if trusted else None, turn, pelvis is not None, gap))
             seen.append(spread[-1] < UNKNOWN_HIP_SD)
         (left, right) = self._hips
@@ -177,8 +181,8 @@ def _between(thigh: SegmentMotion | None, pelvis: SegmentMotion | None) -> float
 
 
 def _trusted(hip: _Hip, reading: Pair, turn: float, gap: float) -> bool:
-    """Whether the encoder tells numbers and moves when the IMUs say that the thigh does."""
-    if not all(map(math.isfinite, reading)):
+    """Whether the encoder tells possible numbers and moves when the IMUs say that the thigh does."""
+    if not (abs(reading[0]) < FARTHEST and abs(reading[1]) < FASTEST):
         return False
     if reading != hip.reading:
         hip.reading, hip.same_s, hip.turned, hip.turned_most = reading, 0.0, 0.0, 0.0

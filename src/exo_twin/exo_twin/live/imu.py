@@ -15,6 +15,8 @@ from exo_twin.live.samples import SIDE_INPUT_MAX_AGE_S, ImuSample, fresh
 # sensor that hangs.
 STUCK_S = 0.3
 GRAVITY = 9.81  # m/s2
+# Gyros for movement end at 2000 deg/s, and no segment of a person turns as fast as that.
+FASTEST = 35.0  # rad/s
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,8 +59,8 @@ class SegmentImu:
         if not fresh(sample, now_ns):
             self.complaint = f"the IMU of {self._name} is silent or its stamps are off by over {SIDE_INPUT_MAX_AGE_S} s"
             return None
-        if not all(map(math.isfinite, sample.rate)):
-            self.complaint = f"the IMU of {self._name} tells no numbers"
+        if not all(abs(rate) < FASTEST for rate in sample.rate):
+            self.complaint = f"the IMU of {self._name} tells no numbers, or impossible ones"
             return None
         reading = (*sample.rate, *sample.force)
         if reading != self._reading or sample.stamp_ns < self._since_ns:
