@@ -62,7 +62,7 @@ def measure(data: Path) -> dict[str, float]:
     inertia = body_inertia(model, tree)
     solver = InverseDynamics(tree, inertia)
     with tempfile.TemporaryDirectory(prefix="exo_id_") as scratch:
-        table = _with_driven(read_storage(folder / "coordinates.sto"), model)
+        table = with_driven(read_storage(folder / "coordinates.sto"), model)
         write_storage(Path(scratch) / "coordinates.mot", table)
         table = read_storage(Path(scratch) / "coordinates.mot")  # rounded as the tool reads it
         reference, tool_s = _tool(model, folder, Path(scratch))
@@ -98,7 +98,7 @@ def ground_forces(plates: Storage, wanted: FloatArray) -> list[ExternalForce]:
     return found
 
 
-def _with_driven(table: Storage, model: Any) -> Storage:
+def with_driven(table: Storage, model: Any) -> Storage:
     """Columns named by coordinate; what a coupler drives follows its driver (walking_3d's have the identity)."""
     names = tuple(column.split("/")[-2] for column in table.columns)
     values = table.values.copy()
