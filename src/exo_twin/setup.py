@@ -18,6 +18,7 @@ setup(
         "console_scripts": [
             "virtual_device = exo_twin.nodes.virtual_device:main",
             "estimator = exo_twin.nodes.estimator:main",
+            "wearable_calibrator = exo_twin.nodes.wearable_calibrator:main",
         ]
     },
 )

@@ -17,8 +17,7 @@ from scipy.spatial.transform import Rotation
 from exo_common.frames import HIPS, OPENSIM_TO_ROS
 from exo_twin.calibration import SEGMENTS
 from exo_twin.inverse.body_motion import MovingTree, cross
-from exo_twin.inverse.kinematic_tree import KinematicTree
-from exo_twin.inverse.loads import flexion_sign
+from exo_twin.inverse.kinematic_tree import KinematicTree, flexion_sign
 from exo_twin.inverse.wearable_recording import ImuSignal, WearableRecording
 from exo_twin.inverse.wearable_reference import BODIES
 from exo_twin.periodic import Periodic

@@ -211,7 +211,8 @@ def _fit(name: str, own: _Levelled, strides: Strides, reference: ReferenceStride
         if name in THIGHS and abs(apart) > OPPOSITE_RAD:
             raise ExoError(
                 f"the IMU of {name} swings against the way walked as its encoder counts it: both encoders count "
-                "backwards (flexion must be positive), or the walk went backwards; mend it and calibrate again"
+                "backwards (flexion must be positive), left and right are exchanged, or the walk went backwards; "
+                "mend it and calibrate again"
             )
     headings, spread = ({key: value[i] for key, value in seen.items() if value[1] < VAGUE_SD} for i in (0, 1))
     if not headings:

@@ -1,8 +1,8 @@
 """Worn wrongly: units, swapped places, clocks and signs that a calibration would otherwise swallow.
 
-A hip's encoder and the gyros on both its sides see one movement, so the encoder's rate is a fixed linear combination of
-the gyros' axes, whatever way they are mounted; its weights, its lag and how well it fits tell what is wrong. Left and
-right exchanged in everything at once look like another person and are not noticed.
+A hip's encoder and the gyros on both its sides see one movement: the encoder's rate is nearly a fixed linear
+combination of the gyros' axes, whatever way they are mounted, and of the thigh's main axis above all. How well, how
+late and how large tells what is wrong. Left and right exchanged in everything at once are not noticed.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ RATE_HZ = 6.0  # the movement that encoder and gyros have in common
 RATIO = (0.5, 1.6)  # of the encoder's rate to the thigh's: one, but for what the pelvis and the other axes turn
 FIT = 0.8  # share of the encoder's rate that its own gyros must tell
 LAGS_S = np.arange(-0.25, 0.251, 0.01)
-LARGEST_LAG_S = 0.05
-CLEARLY = 0.5  # of what is missed without a lag remains with it; gyros' other axes make up for a small lag
+LARGEST_LAG_S = 0.06  # thigh and hip are as much out of step where the pelvis tilts much
 AGAIN = "and calibrate again"
 
 
@@ -73,28 +72,26 @@ def check_places(even: EvenRecording, strides: Strides) -> None:
                 f"the IMU of the pelvis turns as much as the one of thigh_{side}: they are exchanged, or their straps "
                 f"are loose; mount each on its own segment {AGAIN}"
             )
-    own, other, lags = [], [], []
-    unshifted = int(np.argmin(np.abs(LAGS_S)))
-    for i, side in enumerate(SIDES):
-        told = [
-            _told(encoder[:, i], gyro[f"thigh_{side}"], gyro["pelvis"], walking, round(lag * even.rate_hz))
-            for lag in LAGS_S
-        ]
-        best = int(np.argmax(told))
-        own.append(told[best])
-        lags.append(float(LAGS_S[best]) if 1.0 - told[best] < CLEARLY * (1.0 - told[unshifted]) else 0.0)
-        other.append(_told(encoder[:, i], gyro[f"thigh_{SIDES[1 - i]}"], gyro["pelvis"], walking, 0))
+    main = {name: rate @ np.linalg.svd(rate[walking], full_matrices=False)[2][0] for name, rate in gyro.items()}
+    own, other = (
+        [_likeness(encoder[:, i], main[f"thigh_{side}"], walking) for i, side in enumerate(order)]
+        for order in (SIDES, SIDES[::-1])
+    )
     if all(a < b for a, b in zip(own, other, strict=True)):
         raise ExoError(
             "each thigh's IMU moves with the other side's encoder: left and right are exchanged, either the IMUs or "
             f"the encoders; exchange them back {AGAIN}"
         )
-    for i, (side, share, lag) in enumerate(zip(SIDES, own, lags, strict=True)):
-        if abs(lag) > LARGEST_LAG_S:
+    for i, side in enumerate(SIDES):
+        shifts = np.round(LAGS_S * even.rate_hz).astype(int)
+        like = [_likeness(encoder[:, i], np.roll(main[f"thigh_{side}"], -shift), walking) for shift in shifts]
+        best = int(np.argmax(like))
+        if abs(LAGS_S[best]) > LARGEST_LAG_S:
             raise ExoError(
-                f"the clocks of the IMU of thigh_{side} and of its encoder are {1e3 * abs(lag):.0f} ms apart; let both "
-                f"stamp their samples with the same clock {AGAIN}"
+                f"the clocks of the IMU of thigh_{side} and of its encoder are {1e3 * abs(LAGS_S[best]):.0f} ms apart; "
+                f"let both stamp their samples with the same clock {AGAIN}"
             )
+        share = _told(encoder[:, i], gyro[f"thigh_{side}"], gyro["pelvis"], walking)
         ratio = float(np.sqrt(np.mean(encoder[walking, i] ** 2))) / size[f"thigh_{side}"]
         if share < FIT or not RATIO[0] < ratio < RATIO[1]:
             raise ExoError(
@@ -103,11 +100,15 @@ def check_places(even: EvenRecording, strides: Strides) -> None:
             )
 
 
-def _told(rate: FloatArray, thigh: FloatArray, pelvis: FloatArray, walking: NDArray[np.bool_], lag: int) -> float:
-    """Share of the encoder's rate that gyros tell which are `lag` samples late."""
-    seen = np.roll(np.hstack([thigh, pelvis]), -lag, axis=0)[walking]
+def _likeness(rate: FloatArray, main: FloatArray, walking: NDArray[np.bool_]) -> float:
+    """Correlation, without sign, of an encoder's rate and a gyro's about its main axis."""
+    return abs(float(np.corrcoef(rate[walking], main[walking])[0, 1]))
+
+
+def _told(rate: FloatArray, thigh: FloatArray, pelvis: FloatArray, walking: NDArray[np.bool_]) -> float:
+    """Share of the encoder's rate that the gyros of thigh and pelvis tell, whatever way they are mounted."""
+    seen = np.hstack([thigh, pelvis])[walking]
     seen = seen - seen.mean(axis=0)
     wanted = rate[walking] - rate[walking].mean()
-    weights = np.linalg.lstsq(seen, wanted, rcond=None)[0]
-    missed = wanted - seen @ weights
+    missed = wanted - seen @ np.linalg.lstsq(seen, wanted, rcond=None)[0]
     return 1.0 - float(missed @ missed / (wanted @ wanted))

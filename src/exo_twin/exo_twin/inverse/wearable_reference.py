@@ -15,8 +15,7 @@ from exo_common.opensim_files import read_storage
 from exo_twin.calibration import SEGMENTS
 from exo_twin.inverse.body_motion import MovingTree, cross
 from exo_twin.inverse.dynamics_files import read_coordinates
-from exo_twin.inverse.kinematic_tree import KinematicTree
-from exo_twin.inverse.loads import flexion_sign
+from exo_twin.inverse.kinematic_tree import KinematicTree, flexion_sign
 from exo_twin.inverse.tree_file import tree_from_arrays
 from exo_twin.periodic import Periodic
 from exo_twin.twin import Twin
