@@ -81,9 +81,12 @@ def build_twin(
         logging_to(Path(scratch) / "opensim.log"),
     ):
         work = Path(scratch)
+        if generic is not None:
+            generic, replaced = replace_unknown(generic, work / "generic.osim")
+            found += replaced
         analysis = analyse_walk(capture, wearer, work, progress, convention, generic, signals)
         fit, scaling, kinematics = analysis.fit, analysis.fit.scaling, analysis.fit.kinematics
-        found += [*analysis.warnings, *replace_unknown(scaling.model)]
+        found += analysis.warnings
         gait = _mean_stride(analysis, capture)
         retuned = retune_tendons(scaling.model, gait)
         found += tuning_warnings(retuned)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from exo_twin.inverse.models import load_model
 from exo_twin.inverse.muscle_model import MuscleModel
 from exo_twin.opensim_runtime import opensim
 
@@ -25,18 +26,29 @@ def write_muscles(osim: Path, muscles: MuscleModel) -> None:
     model.printToXML(str(osim))
 
 
-def replace_unknown(osim: Path) -> list[str]:
-    """Rewrite a model file so that every muscle is of a class in KNOWN; a sentence on those replaced.
+def replace_unknown(osim: Path, into: Path) -> tuple[Path, list[str]]:
+    """A generic model whose muscles are all of a class in KNOWN, and a sentence on those replaced.
 
     A muscle of another class keeps its path, strength, fibre and tendon and gets the curves of
-    DeGrooteFregly2016Muscle.
+    DeGrooteFregly2016Muscle. To be done before scaling: not every class scales its fibre and tendon.
+
+    Parameters
+    ----------
+    into : file for the changed model.
+
+    Returns
+    -------
+    The file to use: `osim` itself where nothing had to be replaced.
+
+    Raises
+    ------
+    ExoError : if the file is missing or no model.
     """
-    model = opensim.Model(str(osim.resolve()))
+    model = load_model(osim)
     own = model.getMuscles()
-    muscles = [own.get(i) for i in range(own.getSize())]
-    foreign = [muscle for muscle in muscles if muscle.getConcreteClassName() not in KNOWN]
+    foreign = [own.get(i) for i in range(own.getSize()) if own.get(i).getConcreteClassName() not in KNOWN]
     if not foreign:
-        return []
+        return osim, []
     told = [(muscle.getName(), muscle.getConcreteClassName()) for muscle in foreign]
     stand_ins = [_stand_in(muscle) for muscle in foreign]
     forces = model.updForceSet()
@@ -44,9 +56,9 @@ def replace_unknown(osim: Path) -> list[str]:
         forces.remove(forces.getIndex(stand_in.getName()))
         model.addForce(stand_in)
     model.finalizeConnections()
-    model.printToXML(str(osim))
+    model.printToXML(str(into))
     names, classes = ", ".join(name for name, _ in told), ", ".join(dict.fromkeys(kind for _, kind in told))
-    return [
+    return into, [
         f"{names}: curves of class {classes} are not known here; the same muscles with those of "
         "DeGrooteFregly2016Muscle stand in for them"
     ]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from exo_common.errors import ExoError
 from exo_common.opensim_files import Storage, write_storage
 from exo_twin.inverse.analysis import WalkAnalysis, even_motion
-from exo_twin.inverse.emg_muscles import EmgMap, emg_targets, without_silent
+from exo_twin.inverse.emg_muscles import EmgMap, emg_targets, pooled_gain, without_silent
 from exo_twin.inverse.inverse_dynamics import Dynamics
 from exo_twin.inverse.kinematic_tree import KinematicTree
 from exo_twin.inverse.motion_derivatives import derivatives
@@ -25,8 +25,6 @@ FloatArray = NDArray[np.float64]
 ACTIVATIONS, FORCES, MEASURED = "muscle_activations.sto", "muscle_forces.sto", "muscle_emg.sto"
 # The ground pushes the whole foot in our inverse dynamics, so nothing is known of what the toes' joint bears.
 UNKNOWN_MOMENTS = ("mtp_angle",)
-# Peaks of walking are between a twentieth and the whole of full effort.
-GAINS = (0.05, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,9 +88,9 @@ class WalkMuscles:
         write_storage(folder / ACTIVATIONS, Storage(time, muscles, self.solution.activation, in_degrees=False))
         write_storage(folder / FORCES, Storage(time, muscles, self.solution.force, in_degrees=False))
         if self.measured is not None:
-            told = np.flatnonzero(np.isfinite(self.measured.target).any(axis=0))
-            names = tuple(muscles[i] for i in told)
-            write_storage(folder / MEASURED, Storage(time, names, self.measured.target[:, told], in_degrees=False))
+            names = tuple(name for own in self.measured.emg.measured.values() for name in own)
+            target = self.measured.target[:, [muscles.index(name) for name in names]]
+            write_storage(folder / MEASURED, Storage(time, names, target, in_degrees=False))
 
 
 def walk_motion(analysis: WalkAnalysis, paths: MusclePaths) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -116,8 +114,8 @@ def measured_activation(
 ) -> tuple[MeasuredActivation | None, tuple[str, ...]]:
     """What a walk's EMG asks of the model's muscles at the motion's times, and a sentence for whatever it does not.
 
-    Channels without a signal or without a muscle are left out; None if nothing is left. Where a channel's maximum is
-    not that of full effort, its level is that which fits the moments best: EMG then tells when, moments how much.
+    Channels without a signal or without a muscle are left out; None if nothing is left. Channels whose maximum is not
+    that of full effort have one gain, the one that fits the moments best.
 
     Parameters
     ----------
@@ -133,25 +131,16 @@ def measured_activation(
         if not kept:
             return None, (*silent, *found.warnings)
         targets = functools.partial(emg_targets, static.time, found, emg.time, envelope[:, kept])
-        gain = np.where([emg.full_effort[k] for k in kept], 1.0, _fitting_gain(found, targets(), static, muscles))
+        told = [emg.full_effort[k] for k in kept]
+        unknown = {name: own for (name, own), known in zip(found.measured.items(), told, strict=True) if not known}
+        pooled = pooled_gain(
+            dataclasses.replace(found, measured=unknown), targets(), static.activation, muscles.max_isometric_force
+        )
+        gain = np.where(told, 1.0, pooled)
         measured = MeasuredActivation(found, gain, targets(gain))
     except ExoError as refusal:
         return None, (*silent, f"the muscles are estimated without EMG: {refusal}")
     return measured, (*silent, *found.warnings)
-
-
-def _fitting_gain(emg: EmgMap, target: FloatArray, static: MuscleSolution, muscles: MuscleModel) -> FloatArray:
-    """(channels,) factors on targets (n, m) that come nearest to static optimisation in each channel's muscles."""
-    gain = np.ones(len(emg.channels))
-    for k, names in enumerate(emg.measured.values()):
-        own = [muscles.names.index(name) for name in names]
-        known = np.isfinite(target[:, own[0]])
-        asked = target[known, own[0]]
-        strength = muscles.max_isometric_force[own]
-        moved = static.activation[known][:, own] @ (strength / strength.sum())
-        if known.any():
-            gain[k] = np.clip(asked @ moved / max(float(asked @ asked), 1e-12), *GAINS)
-    return gain
 
 
 def solve_walk(

@@ -1,0 +1,94 @@
+"""EMG meets static optimisation: what silent, foreign and unscaled channels do, and what is said of it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from twin_fakes import make_model, make_paths
+
+from exo_twin.inverse.muscle_forces import EMG_ASSISTED, STATIC_OPTIMISATION, MuscleSolver
+from exo_twin.inverse.muscle_quality import DOUBTFUL, GOOD, UNTOLD, emg_agreement, reserve_warnings, reserves
+from exo_twin.inverse.walk_muscles import WalkEmg, WalkMuscles, measured_activation
+
+TIME = np.arange(0.0, 2.0, 0.01)
+PATHS, MUSCLES = make_paths(), make_model()
+SOLVER = MuscleSolver(PATHS, MUSCLES, STATIC_OPTIMISATION)
+Q = np.zeros((len(TIME), 6))
+MOMENT = np.zeros((len(TIME), 6))
+MOMENT[:, 5] = -60.0 * np.sin(np.pi * TIME) ** 2  # the right ankle
+STATIC = SOLVER.solve(TIME, Q, Q, MOMENT)
+SOLEUS, TIBIALIS = PATHS.muscles.index("soleus_r"), PATHS.muscles.index("tibant_r")
+EMG_TIME = np.arange(-0.2, 2.2, 0.005)
+
+
+def walk_emg(full_effort=False, **channels):
+    envelope = np.column_stack(list(channels.values()))
+    return WalkEmg(EMG_TIME, tuple(channels), envelope, (full_effort,) * len(channels), "a test")
+
+
+def envelope(peak=1.0, delay=0.04):
+    """What a muscle that does what static optimisation says would show."""
+    found = np.interp(EMG_TIME + delay, TIME, STATIC.activation[:, SOLEUS])
+    return peak * found / found.max()
+
+
+def test_levels_come_from_the_moments_where_the_maximum_is_not_that_of_full_effort():
+    for peak in (1.0, 0.25):
+        found, told = measured_activation(walk_emg(soleus_r=envelope(peak)), STATIC, MUSCLES)
+        assert told == () and found.emg.channels == ("soleus_r",)
+        assert found.gain[0] * peak == pytest.approx(STATIC.activation[:, SOLEUS].max(), rel=0.05)
+        np.testing.assert_allclose(found.target[:, SOLEUS], STATIC.activation[:, SOLEUS], atol=0.02)
+        assert np.isnan(found.target[:, TIBIALIS]).all()
+    found, _ = measured_activation(walk_emg(True, soleus_r=envelope(0.25)), STATIC, MUSCLES)
+    assert found.gain[0] == 1.0 and np.nanmax(found.target[:, SOLEUS]) == pytest.approx(0.25, rel=0.02)
+
+
+def test_silent_and_foreign_channels_cost_a_sentence_each_and_the_others_stay():
+    emg = walk_emg(soleus_r=envelope(), tibialis_anterior_r=0.0 * EMG_TIME, multifidus_r=envelope())
+    found, told = measured_activation(emg, STATIC, MUSCLES)
+    assert found.emg.channels == ("soleus_r",)
+    assert len(told) == 2 and all("\n" not in text for text in told)
+    assert "tibialis_anterior_r is zero throughout" in told[0] and "no muscle for EMG channel 'multifidus_r'" in told[1]
+
+
+@pytest.mark.parametrize(
+    ("emg", "sentence"),
+    [
+        (walk_emg(soleus_r=0.0 * EMG_TIME), "no EMG channel is left"),
+        (walk_emg(soleus_r=np.nan * EMG_TIME), "holds no usable sample"),
+        (walk_emg(multifidus_r=envelope()), "no muscle for EMG channel 'multifidus_r'"),
+        (dataclasses.replace(walk_emg(soleus_r=envelope()), time=EMG_TIME + 60.0), "share no time"),
+    ],
+)
+def test_without_a_usable_channel_there_is_no_emg_and_a_sentence(emg, sentence):
+    found, told = measured_activation(emg, STATIC, MUSCLES)
+    assert found is None and any(sentence in text for text in told)
+
+
+def test_reserves_are_judged_against_the_moment_of_their_joint():
+    missed = STATIC.reserve.copy()
+    missed[:, 5] = 0.2 * MOMENT[:, 5]
+    wanted = MOMENT.copy()
+    wanted[:, 0] = np.nan
+    wanted[:, 2] = 1.0
+    found = reserves(dataclasses.replace(STATIC, reserve=missed), wanted, PATHS)
+    assert "hip_flexion_l" not in found
+    assert found["ankle_angle_r"]["verdict"] == DOUBTFUL and found["ankle_angle_r"]["peak_pct"] == pytest.approx(20.0)
+    assert found["ankle_angle_l"]["verdict"] == UNTOLD
+    (sentence,) = reserve_warnings(found)
+    assert "ankle_angle_r (12 of 60 Nm)" in sentence and "ankle_angle_l" not in sentence
+    fine = reserves(STATIC, wanted, PATHS)
+    assert fine["ankle_angle_r"]["verdict"] == GOOD and reserve_warnings(fine) == []
+
+
+def test_agreement_is_told_of_measured_muscles_only(tmp_path):
+    measured, _ = measured_activation(walk_emg(soleus_r=envelope()), STATIC, MUSCLES)
+    assisted = SOLVER.solve(TIME, Q, Q, MOMENT, measured.target, EMG_ASSISTED)
+    walk = WalkMuscles(assisted, STATIC, MOMENT, measured, ())
+    found = emg_agreement(walk, PATHS.muscles)
+    assert list(found) == ["soleus_r"] and found["soleus_r"]["r_static"] > 0.98
+    walk.save(tmp_path, PATHS.muscles)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "muscle_activations.sto", "muscle_forces.sto", "muscle_emg.sto",
+    }  # fmt: skip
+    assert (tmp_path / "muscle_emg.sto").read_text().splitlines()[6] == "time\tsoleus_r"
