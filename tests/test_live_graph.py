@@ -120,6 +120,9 @@ def test_lifting_a_thigh_moves_the_right_joint_everywhere(
 
         def twin(message: TwinState, seen: dict[str, dict[str, float]] = seen) -> None:
             seen["twin"] = dict(zip(message.coordinates, message.position, strict=True))
+            seen["activation"] = dict(zip(message.muscles, message.activation, strict=True))
+            assert len(message.activation_sd) == len(message.force) == len(message.muscles)
+            assert len(message.moment_sd) == len(message.coordinates)
 
         def tf(message: TFMessage, seen: dict[str, dict[str, float]] = seen) -> None:
             for transform in message.transforms:
@@ -146,6 +149,7 @@ def test_lifting_a_thigh_moves_the_right_joint_everywhere(
                 up, down = seen[kind][key + lifted], seen[kind][key + resting]
                 assert up > np.deg2rad(20.0), (kind, seen)
                 assert abs(down) < np.deg2rad(15.0), (kind, seen)
+            assert {"soleus_l", "psoas_r"} <= seen["activation"].keys(), "the model's own muscles"
         finally:
             executor.shutdown()
             node.destroy_node()

@@ -38,13 +38,16 @@ from exo_twin.live.samples import (
 )
 from exo_twin.periodic import PeriodicCurve
 from exo_twin.phase import PhaseEstimate, PhaseEstimator
-from exo_twin.twin import Twin
+from exo_twin.twin import CURVE_POINTS, Twin
 
 FloatArray = NDArray[np.float64]
 
 HIP_ROWS = tuple(LEG_COORDINATES.index(name) for name in HIPS)
 # Standing posture of knee and ankle: that of the reference stride in mid-stance.
 MID_STANCE = 0.3
+# One standard deviation of knee and ankle beside the mean of a recorded walk, of which one stride may be all there is:
+# strides of a person differ by 1.5 degrees, days and shoes by as much again.
+REFERENCE_SD = 0.035
 # One standard deviation of a knee or ankle that nothing observes: a third of its range in daily life.
 UNKNOWN_JOINT_SD = 0.35
 
@@ -105,7 +108,7 @@ class Estimator:
         self._calibration = calibration or TwinCalibration.of_twin(twin.folder, twin.wearer)
         gait = twin.gait
         self._curves = {name: PeriodicCurve(gait.curves[name]) for name in LEG_COORDINATES if name not in HIPS}
-        still = np.zeros(101)
+        still = np.zeros(CURVE_POINTS)
         self._spread = {name: PeriodicCurve(gait.curves_sd.get(name, still)) for name in self._curves}
         self._offsets = keypoint_offsets(twin.model, gait)
         self._sequence = -1
@@ -196,7 +199,7 @@ class Estimator:
             value, slope = curve.at(at)
             standing, _ = curve.at(MID_STANCE)
             velocity[LEG_COORDINATES.index(name)] = trust * slope * phase.rate
-            known = math.hypot(self._spread[name].at(at)[0], slope * phase.phase_sd)
+            known = math.hypot(REFERENCE_SD, self._spread[name].at(at)[0], slope * phase.phase_sd)
             sd = math.hypot(trust * known, (1.0 - trust) * UNKNOWN_JOINT_SD)
             reference[name] = (trust * value + (1.0 - trust) * standing, sd)
         for name, (angle, sd) in self._keypoints.step(now_ns, keypoints, reference).items():

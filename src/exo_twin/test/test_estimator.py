@@ -13,6 +13,7 @@ from twin_fakes import PERIOD_NS, walk, write_twin
 from exo_common.errors import ExoError
 from exo_twin.calibration import EmgChannel, TwinCalibration
 from exo_twin.estimator import Estimator, TwinEstimate
+from exo_twin.inverse.muscle_paths import MusclePaths
 from exo_twin.live.samples import (
     ENVELOPE,
     IMUS,
@@ -125,6 +126,31 @@ def test_muscles_give_the_wearers_moments_where_they_are_known(twin: Twin) -> No
     assert "holds no joint moments" in Estimator(without_moments(twin)).notes[-1]
     standing = step(Estimator(twin), PERIOD_NS)
     assert standing.moment_sd[ANKLE_R] > 5.0 * told[peak].moment_sd[ANKLE_R]
+
+
+def test_a_model_that_counts_knee_flexion_negative_gives_the_same(twin: Twin) -> None:
+    usual, paths = walked(twin), MusclePaths.from_arrays(twin.model)
+    knees = [paths.coordinates.index(name) for name in ("knee_angle_l", "knee_angle_r")]
+    mirrored = np.ones(6)
+    mirrored[knees] = -1.0
+    model = {
+        **twin.model,
+        "tree_coordinates": np.array(paths.coordinates),
+        "tree_default": np.zeros(6),
+        "tree_lower": np.where(mirrored < 0.0, -2.0, -1.0),
+        "tree_upper": np.where(mirrored < 0.0, 0.2, 1.0),
+    }
+    # The second, first and only variable of a muscle: the sign of the knee's monomial turns.
+    coefficients = paths.coefficients.copy()
+    for muscle, crossed in enumerate(paths.crosses):
+        own = np.flatnonzero(crossed)
+        places = [1] if len(own) == 1 else [2, 1]
+        for coordinate, place in zip(own, places, strict=True):
+            coefficients[muscle, place] *= mirrored[coordinate]
+    model |= {"paths_coefficients": coefficients, "paths_arm_coefficients": coefficients}
+    for one, other in zip(usual, walked(dataclasses.replace(twin, model=model)), strict=True):
+        assert np.allclose(one.activation, other.activation, atol=1e-6)
+        assert np.allclose(one.moment, other.moment, atol=1e-6)
 
 
 def test_what_the_exo_gives_the_muscles_need_not(twin: Twin) -> None:

@@ -17,7 +17,7 @@ from exo_twin.inverse.muscle_paths import MusclePaths
 from exo_twin.live.samples import Pair
 from exo_twin.periodic import PeriodicCurve
 from exo_twin.phase import PhaseEstimate
-from exo_twin.twin import Twin
+from exo_twin.twin import CURVE_POINTS, Twin
 
 FloatArray = NDArray[np.float64]
 
@@ -61,21 +61,27 @@ class LiveMuscles:
         missing = [name for name in LEG_COORDINATES if name not in paths.coordinates]
         if missing:
             raise ExoError(f"the twin's muscles do not cross {', '.join(missing)}; {CURE}")
-        self._rows = np.array([paths.coordinates.index(name) for name in LEG_COORDINATES])
-        self._rest, signs = _rest_and_signs(twin, paths.coordinates)
-        self._sign = signs[self._rows]
-        gait = twin.gait
-        still = np.zeros(101)
-        self._curves = [
-            (row, PeriodicCurve(gait.moment_curves[name]), PeriodicCurve(gait.moment_curves_sd.get(name, still)))
-            for row, name in enumerate(LEG_COORDINATES)
+        names = paths.coordinates
+        self._rows = np.array([names.index(name) for name in LEG_COORDINATES])
+        self._rest, self._signs = _rest_and_signs(twin, names)
+        self._sign = self._signs[self._rows]
+        gait, still = twin.gait, np.zeros(CURVE_POINTS)
+        self._moments = [
+            (row, name, PeriodicCurve(gait.moment_curves[name]), PeriodicCurve(gait.moment_curves_sd.get(name, still)))
+            for row, name in enumerate(names)
             if name in gait.moment_curves
+        ]
+        # What no sensor tells (hip adduction ...) follows the reference stride, where the twin holds it.
+        self._untold = [
+            (row, name, PeriodicCurve(gait.curves[name]))
+            for row, name in enumerate(names)
+            if name in gait.curves and name not in LEG_COORDINATES
         ]
 
     @property
     def knows_moments(self) -> bool:
         """Whether the twin holds the wearer's joint moments."""
-        return bool(self._curves)
+        return bool(self._moments)
 
     def step(
         self,
@@ -94,11 +100,13 @@ class LiveMuscles:
         exo_torque : Nm on the left and right hip; what the exo gives, the muscles need not. NaN counts as none.
         emg : (m,) activation that EMG asks for, NaN where not measured.
         """
-        wanted, spread = self._wanted(phase, exo_torque)
         q, qd = self._rest.copy(), np.zeros_like(self._rest)
+        for row, name, curve in self._untold:
+            value, slope = curve.at(_phase_of(name, phase))
+            q[row] += phase.confidence * (value - q[row])
+            qd[row] = phase.confidence * slope * phase.rate
         q[self._rows], qd[self._rows] = self._sign * position, self._sign * velocity
-        moment, weight = np.full(len(q), np.nan), np.zeros(len(q))
-        moment[self._rows], weight[self._rows] = self._sign * wanted, 1.0 / spread**2
+        moment, weight = self._wanted(phase, exo_torque)
         weights = Weights(EMG_ASSISTED.effort, EMG_ASSISTED.emg, weight)
         solved = self._stream.push(time, q, qd, moment, emg, weights)
         return MuscleState(
@@ -110,20 +118,24 @@ class LiveMuscles:
         )
 
     def _wanted(self, phase: PhaseEstimate, exo_torque: Pair) -> tuple[FloatArray, FloatArray]:
-        """Reference moments (6,) Nm and their standard deviation; NaN and infinite where none is known."""
-        wanted, spread = np.full(len(LEG_COORDINATES), np.nan), np.full(len(LEG_COORDINATES), np.inf)
+        """Reference moments (c,) Nm in the model's signs, and one over their variance; NaN and 0 where unknown."""
+        moment, weight = np.full(len(self._rest), np.nan), np.zeros(len(self._rest))
         if phase.confidence < LEAST_CONFIDENCE:
-            return wanted, spread
+            return moment, weight
         doubt = (1.0 - phase.confidence) / phase.confidence
-        for row, curve, deviation in self._curves:
-            name = LEG_COORDINATES[row]
-            at = phase.left if name.endswith("_l") else phase.right
+        for row, name, curve, deviation in self._moments:
+            at = _phase_of(name, phase)
             value, slope = curve.at(at)
             known = math.hypot(MOMENT_SD_NM, deviation.at(at)[0], slope * phase.phase_sd)
             torque = exo_torque[HIPS.index(name)] if name in HIPS else 0.0
-            wanted[row] = value - (torque if math.isfinite(torque) else 0.0)
-            spread[row] = math.hypot(known, doubt * curve.rms)
-        return wanted, spread
+            moment[row] = self._signs[row] * (value - (torque if math.isfinite(torque) else 0.0))
+            weight[row] = 1.0 / (known**2 + (doubt * curve.rms) ** 2)
+        return moment, weight
+
+
+def _phase_of(name: str, phase: PhaseEstimate) -> float:
+    """Of the coordinate's own leg."""
+    return phase.left if name.endswith("_l") else phase.right
 
 
 def _rest_and_signs(twin: Twin, coordinates: Sequence[str]) -> tuple[FloatArray, FloatArray]:
