@@ -8,10 +8,8 @@ from exo_twin.inverse.muscle_paths import MusclePaths, exponents_of
 
 LEG = ("hip", "knee", "ankle")
 # Two muscles per direction of every joint and two that cross two joints; arms in m about LEG.
-ARMS = np.array(
-    [[0.05, 0, 0], [0.06, 0, 0], [-0.06, 0, 0], [-0.05, 0, 0], [0, 0.04, 0], [0, -0.03, 0], [0, 0, 0.04]]
-    + [[0, 0, -0.05], [0.04, 0.04, 0], [0, -0.02, -0.05]]
-)
+HIPS = [[0.05, 0, 0], [0.06, 0, 0], [-0.06, 0, 0], [-0.05, 0, 0]]
+ARMS = np.array([*HIPS, [0, 0.04, 0], [0, -0.03, 0], [0, 0, 0.04], [0, 0, -0.05], [0.04, 0.04, 0], [0, -0.02, -0.05]])
 LONG = 9  # of a leg's muscles, the one with a long tendon
 
 

@@ -2,8 +2,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from muscle_fakes import ARMS, LONG, two_legs, walk_like
 
 from exo_common.errors import ExoError
+from exo_twin.inverse import muscle_forces
 from exo_twin.inverse.muscle_forces import (
     EMG_ASSISTED,
     EMG_DRIVEN,
@@ -12,7 +14,6 @@ from exo_twin.inverse.muscle_forces import (
     StreamingMuscles,
     Weights,
 )
-from muscle_fakes import ARMS, LONG, two_legs, walk_like
 
 
 def test_moments_are_met_and_forces_add_up() -> None:
@@ -114,6 +115,15 @@ def test_elastic_tendons_and_fibres_agree(weights: Weights) -> None:
     stream = StreamingMuscles(solver)
     live = np.concatenate([stream.push(*frame).activation for frame in zip(time, q, qd, moment, target, strict=True)])
     assert np.sqrt(np.mean((live - found.activation)[5:] ** 2)) < 0.02
+
+
+def test_tendons_are_rigid_where_nothing_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths, model = two_legs()
+    case = walk_like(paths)
+    monkeypatch.setattr(muscle_forces, "TOLERATED", -1.0)
+    found = MuscleSolver(paths, model, elastic=True).solve(*case)
+    assert "tendons are rigid" in found.warnings[0]
+    np.testing.assert_allclose(found.force, MuscleSolver(paths, model).solve(*case).force, atol=1e-4)
 
 
 @pytest.mark.parametrize(

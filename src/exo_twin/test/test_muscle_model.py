@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from muscle_fakes import two_legs
 
 from exo_common.errors import ExoError
 from exo_twin.inverse.muscle_forces import EMG_DRIVEN, MuscleSolver
@@ -9,7 +10,6 @@ from exo_twin.inverse.muscle_model import MuscleModel
 from exo_twin.inverse.muscle_paths import MusclePaths
 from exo_twin.inverse.muscles_from_opensim import muscle_model
 from exo_twin.opensim_runtime import opensim
-from muscle_fakes import two_legs
 
 OPTIMAL, SLACK, STRONGEST = 0.08, 0.4, 1500.0
 

@@ -25,11 +25,13 @@ FloatArray = NDArray[np.float64]
 # fibre, by a quarter of the fibre's optimal length, which its force answers to. In the Rajagopal family these are
 # soleus, gastrocnemii and the long muscles of the shank.
 LONG_TENDON = 5.0
-PASSES_MAX = 12
+PASSES_MAX = 15
 PASSES_LIVE = 2
 SETTLED = 1e-3  # of the maximal force, largest disagreement in any frame
+TOLERATED = 0.02  # above it a result is not used
 PROBE = 1e-4  # finite differences: of the maximal force, the optimal length, the largest velocity
-HALVINGS = 4
+STEP_MAX = 0.3  # of the maximal force, in one pass
+DAMPING_RISES, DAMPING_EASES = 4.0, 0.25  # of a step that made things worse, and of one that did not
 
 
 def long_tendons(model: MuscleModel) -> NDArray[np.int64]:
@@ -61,16 +63,24 @@ class Differences:
 
 
 def central(time: FloatArray, muscles: int) -> Differences:
-    """Over a trajectory: across both neighbours, one-sided at its ends; at rest if there is one frame only."""
+    """Over a trajectory: across both neighbours, at its end from the frame before, at its start at rest.
+
+    Fibres forget how they began, so their equation wants a start and no forward difference, which would be unstable.
+    """
     n = len(time)
-    before, here, after = np.zeros(n), np.zeros(n), np.zeros(n)
+    found = none(n, muscles)
+    before, here, after = found.before, found.here, found.after
     if n > 1:
         step = np.diff(time)
         span = step[1:] + step[:-1]
         after[1:-1], before[1:-1] = 1.0 / span, -1.0 / span
-        after[0], here[0] = 1.0 / step[0], -1.0 / step[0]
         here[-1], before[-1] = 1.0 / step[-1], -1.0 / step[-1]
-    return Differences(before, here, after, np.zeros((n, muscles)))
+    return found
+
+
+def none(frames: int, muscles: int) -> Differences:
+    """Tendons that stretch without haste: their velocity is left out."""
+    return Differences(np.zeros(frames), np.zeros(frames), np.zeros(frames), np.zeros((frames, muscles)))
 
 
 def backward(step: float, last: FloatArray) -> Differences:
@@ -115,18 +125,19 @@ def agree(
         return found - at, response, tendon
 
     miss, response, tendon = called(force)
-    worst = _worst(miss / largest)
+    damping = 0.0
     for _ in range(passes):
-        if worst < SETTLED:
+        if _worst(miss / largest) < SETTLED:
             break
-        step = _newton(model, length, velocity, differences, force, miss, response)
-        for halving in range(HALVINGS + 1):
-            tried = np.maximum(force + step / 2**halving, 0.0)
-            outcome = called(tried)
-            if _total(outcome[0] / largest) < _total(miss / largest):
-                break
-        force, (miss, response, tendon) = tried, outcome
-        worst = _worst(miss / largest)
+        step = _newton(model, length, velocity, differences, force, miss, response, damping)
+        tried = np.maximum(force + np.clip(step, -STEP_MAX * largest, STEP_MAX * largest), 0.0)
+        outcome = called(tried)
+        if _total(outcome[0] / largest) < _total(miss / largest):
+            force, (miss, response, tendon) = tried, outcome
+            damping *= DAMPING_EASES
+        else:
+            damping = max(DAMPING_RISES * damping, 1.0)
+    worst = _worst(miss / largest)
     return Agreed(force, tendon, worst)
 
 
@@ -146,6 +157,7 @@ def _newton(
     force: FloatArray,
     miss: FloatArray,
     response: Response,
+    damping: float,
 ) -> FloatArray:
     """The step (n, e) N that would close the disagreement if everything were linear."""
     n, e = force.shape
@@ -176,5 +188,5 @@ def _newton(
         inside = (frame + offset >= 0) & (frame + offset < n)
         i, j = (frame * e + row)[inside], ((frame + offset) * e + column)[inside]
         banded[width + i - j, j] = block[inside] * compliance.ravel()[j]
-    banded[width] -= 1.0
+    banded[width] -= 1.0 + damping
     return np.asarray(solve_banded((width, width), banded, -miss.ravel()).reshape(n, e))

@@ -26,12 +26,13 @@ from exo_twin.inverse.activation_problem import Problem, Response, covariance, r
 from exo_twin.inverse.elastic_tendon import (
     PASSES_LIVE,
     PASSES_MAX,
-    SETTLED,
+    TOLERATED,
     Differences,
     agree,
     backward,
     central,
     long_tendons,
+    none,
 )
 from exo_twin.inverse.muscle_model import FibreState, MuscleModel
 from exo_twin.inverse.muscle_paths import MusclePaths, PathState
@@ -68,6 +69,10 @@ EMG_ASSISTED = Weights(EFFORT, EMG, 1.0 / 3.0**2)
 EMG_DRIVEN = Weights(1e-6 * EMG, EMG, 0.0)
 
 
+UNSETTLED = {
+    "slow": "moments or EMG change too abruptly for elastic tendons; their velocity is left out",
+    "stiff": "fibres and elastic tendons find no agreement (moments beyond the muscles' strength?); tendons are rigid",
+}
 GAP_S = 0.1  # after a longer pause the tendons' velocity is unknown, and taken as none
 
 
@@ -205,12 +210,9 @@ class MuscleSolver:
         activation = joined("activation")
         force = fibres.active * activation + fibres.passive
         produced = np.matmul(force[:, None, :], path.arms)[:, 0]
-        unsettled = max(float(part["disagreement"][0, 0]) for part in parts)
-        if unsettled > SETTLED and previous is None:
-            warnings = (
-                *warnings,
-                f"elastic tendons and fibres disagree by up to {100.0 * unsettled:.1f} % of strength",
-            )
+        for name, sentence in UNSETTLED.items():
+            if any(part[name].any() for part in parts):
+                warnings = (*warnings, sentence)
         return MuscleSolution(
             time,
             activation,
@@ -248,7 +250,7 @@ class MuscleSolver:
 
         fibres = self._fibres(block.model, length, velocity)
         tendon = np.tile(block.model.tendon_slack_length, (n, 1))
-        elastic, disagreement = block.elastic, 0.0
+        elastic, slow, stiff = block.elastic, 0.0, 0.0
         if len(elastic):
             own = block.model.select(elastic)
 
@@ -261,21 +263,21 @@ class MuscleSolver:
                 force = fibres.active[:, elastic] * shared.activation[:, elastic] + fibres.passive[:, elastic]
                 return force, response(found, shared, fibres.active, asked, elastic)
 
+            rigid, lengths = fibres, (length[:, elastic], velocity[:, elastic])
             start, differences = self._tendons_before(block, frames.time, previous)
             if start is None:
                 start = share(FibreState(*(getattr(fibres, f.name)[:, elastic] for f in dataclasses.fields(fibres))))[0]
-            agreed = agree(
-                own,
-                length[:, elastic],
-                velocity[:, elastic],
-                differences,
-                share,
-                start,
-                PASSES_MAX if previous is None else PASSES_LIVE,
-            )
-            tendon[:, elastic], disagreement = agreed.tendon, agreed.disagreement
-            state = own.fibres(length[:, elastic], velocity[:, elastic], agreed.force, differences.rate(agreed.tendon))
-            fibres = self._replaced(fibres, elastic, state)
+            passes = PASSES_MAX if previous is None else PASSES_LIVE
+            agreed = agree(own, *lengths, differences, share, start, passes)
+            if previous is None and agreed.disagreement > TOLERATED:
+                slow, differences = 1.0, none(n, len(elastic))
+                agreed = agree(own, *lengths, differences, share, start, passes)
+            if previous is None and agreed.disagreement > TOLERATED:
+                slow, stiff, fibres = 0.0, 1.0, rigid
+            else:
+                tendon[:, elastic] = agreed.tendon
+                state = own.fibres(*lengths, agreed.force, differences.rate(agreed.tendon))
+                fibres = self._replaced(fibres, elastic, state)
         found = problem(fibres)
         shared = solve(found, price)
         variance, spread = covariance(found, arms * fibres.active[:, None, :])
@@ -285,7 +287,8 @@ class MuscleSolver:
             "moment_sd": np.sqrt(spread),
             "price": shared.price,
             "tendon_length": tendon,
-            "disagreement": np.full((n, 1), disagreement),
+            "slow": np.full((n, 1), slow),
+            "stiff": np.full((n, 1), stiff),
             **{field.name: getattr(fibres, field.name) for field in dataclasses.fields(FibreState)},
         }
 
