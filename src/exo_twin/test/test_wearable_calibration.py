@@ -68,6 +68,13 @@ def test_a_sagittal_twin_is_said_to_be_less_certain() -> None:
     assert fit.imus["thigh_l"].sd[2] > np.deg2rad(5.0)
 
 
+def test_another_pace_is_said() -> None:
+    recording, _ = recorded(5)
+    assert not calibrate_wearables(recording, reference()).warnings
+    hurried = calibrate_wearables(recording, dataclasses.replace(reference(), stride_s=0.9))
+    assert "at another pace" in hurried.warnings[0]
+
+
 def test_a_clock_of_another_rate_and_any_origin() -> None:
     recording, mounting = recorded(5)
     moved = {

@@ -52,6 +52,8 @@ VAGUE_SD = np.deg2rad(30.0)
 OPPOSITE_RAD = np.deg2rad(90.0)
 # Beyond what straps slip (30 degrees about each of three axes).
 FAR_RAD = np.deg2rad(60.0)
+# Stride times this far apart are another speed of walking.
+OTHER_PACE = 0.1
 TREADMILL = (
     "no speed was gained: on a treadmill the way walked does not show, and the IMUs' headings rest on the likeness of "
     "the walk to the twin's alone; calibrate overground where that is possible"
@@ -132,6 +134,12 @@ def calibrate_wearables(recording: WearableRecording, reference: ReferenceStride
     treadmill = float(np.median([abs(one.velocity) for one in levelled.values()])) < TREADMILL_M_S
     imus = {name: _fit(name, levelled[name], strides, reference, treadmill) for name in SEGMENTS}
     warnings = [*reference.warnings, *([TREADMILL] if treadmill else [])]
+    stride_s = float(np.median(strides.end - strides.begin))
+    if abs(stride_s / reference.stride_s - 1.0) > OTHER_PACE:
+        warnings.append(
+            f"a stride took {stride_s:.2f} s, in the twin's walk {reference.stride_s:.2f} s; people carry themselves "
+            "otherwise at another pace, so calibrate again at the twin's"
+        )
     for name, imu in imus.items():
         turned = float(np.linalg.norm(Rotation.from_matrix(imu.rotation).as_rotvec()))
         if turned > FAR_RAD:

@@ -50,6 +50,7 @@ class ReferenceStride:
 
     Attributes
     ----------
+    stride_s : how long it takes, s.
     hips : (2, GRID) rad, left and right, flexion positive.
     turn : segment -> (GRID, 3, 3) from the segment's axes to the walking frame.
     swing : segment -> (GRID,) horizontal velocity of the sensor about its mean, x + iy, m per stride.
@@ -58,6 +59,7 @@ class ReferenceStride:
     warnings : sentences.
     """
 
+    stride_s: float
     hips: FloatArray
     turn: Mapping[str, FloatArray]
     swing: Mapping[str, NDArray[np.complex128]]
@@ -123,6 +125,7 @@ def reference_from_motion(
     aside_of_plane = [f"hip_{word}_{side}" for word in ("adduction", "rotation") for side in SIDES]
     planar = all(np.ptp(values[:, tree.index(name)]) < PLANAR_RAD for name in aside_of_plane)
     return ReferenceStride(
+        float(np.mean(np.diff(strides))),
         hips,
         turn,
         swing,
