@@ -94,6 +94,8 @@ def test_walking_wearer_is_followed(twin: Twin) -> None:
         events += estimate.events
     assert np.sqrt(np.mean(np.square(hip_error[300:]))) < math.radians(0.5)
     assert np.sqrt(np.mean(np.square(knee_error[300:]))) < math.radians(3.0)
+    known = twin.gait.curves_sd["knee_angle_l"][0]
+    assert known < estimate.position_sd[KNEE_L] < 0.2
     assert 4 <= events.count("heel_strike_l") <= 6 and 4 <= events.count("foot_off_r") <= 6
 
 
@@ -305,6 +307,8 @@ def test_a_changed_recording_is_noticed(twin: Twin) -> None:
     states[100].activation[3] += 1e-12
     result = rerun(twin, messages)
     assert not result.identical and 0.0 < result.max_difference < 1e-11
+    states[101].events = ["heel_strike_l", "heel_strike_r"]
+    assert rerun(twin, messages).max_difference == math.inf
 
 
 def test_a_recording_of_an_earlier_version_is_refused(twin: Twin) -> None:

@@ -122,6 +122,18 @@ def test_calibration_takes_off_zeros_and_mounting() -> None:
     assert error(wrong[:1000], 0.0) > 0.19
 
 
+def test_what_the_imus_are_off_by_is_learned_while_the_encoder_works() -> None:
+    def spoil(t, joints, imus):
+        x, y, z = imus[IMUS[1]].force
+        c, s = math.cos(0.2), math.sin(0.2)  # the left thigh's sensor points 0.2 rad too high
+        tilted = dataclasses.replace(imus[IMUS[1]], force=(c * x + s * z, y, c * z - s * x))
+        return (joints if t < 10.0 else None), {**imus, IMUS[1]: tilted}
+
+    assert error(run(spoil), 10.0) < IMU_SD
+    never = run(lambda t, j, m: (None, spoil(t, j, m)[1]))
+    assert error(never, 10.0) > 0.15 and never[-1][2].sd[0] > 0.25
+
+
 def test_a_slipping_mounting_does_not_spoil_the_rate() -> None:
     fusion = HipFusion(CALIBRATED)
     imus = {topic: ImuSample(PERIOD_NS, (0.0, rate, 0.0)) for topic, rate in zip(IMUS, (0.2, -1.0, 1.2), strict=True)}
