@@ -25,13 +25,13 @@ FloatArray = NDArray[np.float64]
 # fibre, by a quarter of the fibre's optimal length, which its force answers to. In the Rajagopal family these are
 # soleus, gastrocnemii and the long muscles of the shank.
 LONG_TENDON = 5.0
-PASSES_MAX = 15
+PASSES_MAX = 20
 PASSES_LIVE = 2
 SETTLED = 1e-3  # of the maximal force, largest disagreement in any frame
 TOLERATED = 0.02  # above it a result is not used
 PROBE = 1e-4  # finite differences: of the maximal force, the optimal length, the largest velocity
 STEP_MAX = 0.3  # of the maximal force, in one pass
-DAMPING_RISES, DAMPING_EASES = 4.0, 0.25  # of a step that made things worse, and of one that did not
+PARTS = (1.0, 0.5, 0.25, 0.125, 0.0625)  # of a step, tried in turn until one brings agreement nearer
 
 
 def long_tendons(model: MuscleModel) -> NDArray[np.int64]:
@@ -125,18 +125,18 @@ def agree(
         return found - at, response, tendon
 
     miss, response, tendon = called(force)
-    damping = 0.0
     for _ in range(passes):
         if _worst(miss / largest) < SETTLED:
             break
-        step = _newton(model, length, velocity, differences, force, miss, response, damping)
-        tried = np.maximum(force + np.clip(step, -STEP_MAX * largest, STEP_MAX * largest), 0.0)
-        outcome = called(tried)
-        if _total(outcome[0] / largest) < _total(miss / largest):
-            force, (miss, response, tendon) = tried, outcome
-            damping *= DAMPING_EASES
-        else:
-            damping = max(DAMPING_RISES * damping, 1.0)
+        step = _newton(model, length, velocity, differences, force, miss, response)
+        step = np.clip(step, -STEP_MAX * largest, STEP_MAX * largest)
+        # The shortest part is taken in any case: it gets over the corners that bounds make.
+        for part in PARTS:
+            tried = np.maximum(force + part * step, 0.0)
+            outcome = called(tried)
+            if _total(outcome[0] / largest) < _total(miss / largest):
+                break
+        force, (miss, response, tendon) = tried, outcome
     worst = _worst(miss / largest)
     return Agreed(force, tendon, worst)
 
@@ -157,7 +157,6 @@ def _newton(
     force: FloatArray,
     miss: FloatArray,
     response: Response,
-    damping: float,
 ) -> FloatArray:
     """The step (n, e) N that would close the disagreement if everything were linear."""
     n, e = force.shape
@@ -188,5 +187,5 @@ def _newton(
         inside = (frame + offset >= 0) & (frame + offset < n)
         i, j = (frame * e + row)[inside], ((frame + offset) * e + column)[inside]
         banded[width + i - j, j] = block[inside] * compliance.ravel()[j]
-    banded[width] -= 1.0 + damping
+    banded[width] -= 1.0
     return np.asarray(solve_banded((width, width), banded, -miss.ravel()).reshape(n, e))
