@@ -34,6 +34,7 @@ from exo_twin.inverse.elastic_tendon import (
     long_tendons,
     none,
 )
+from exo_twin.inverse.muscle_inputs import checked, targets
 from exo_twin.inverse.muscle_model import FibreState, MuscleModel
 from exo_twin.inverse.muscle_paths import MusclePaths, PathState
 
@@ -182,8 +183,8 @@ class MuscleSolver:
         ExoError : for shapes that do not belong together, values that are not finite, or a muscle not in the model.
         """
         time = np.asarray(time, float)
-        q, qd, moment = self._checked(time, q, qd, moment)
-        target, warnings = self._targets(len(time), emg)
+        q, qd, moment = checked(self.paths.coordinates, time, q, qd, moment)
+        target, warnings = targets(self.paths.muscles, len(time), emg)
         path = self.paths.evaluate(q, qd)
         given = weights or self.weights
         shape = moment.shape
@@ -319,56 +320,6 @@ class MuscleSolver:
             return previous.force[-1:, names], central(time, len(names))
         return previous.force[-1:, names], backward(step, previous.tendon_length[-1, names])
 
-    def _checked(
-        self, time: FloatArray, q: FloatArray, qd: FloatArray, moment: FloatArray
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        shape = (len(time), len(self.paths.coordinates))
-        found = []
-        for what, values in (("coordinates", q), ("speeds", qd), ("moments", moment)):
-            array = np.asarray(values, float)
-            if array.shape != shape:
-                raise ExoError(
-                    f"the {what} have shape {array.shape} where {shape} is needed: "
-                    f"one row per frame, columns {', '.join(self.paths.coordinates)}"
-                )
-            bad = ~np.isfinite(array) if what != "moments" else np.isinf(array)
-            if np.any(bad):
-                frame, column = np.argwhere(bad)[0]
-                raise ExoError(
-                    f"the {what} hold {array[frame, column]} for {self.paths.coordinates[column]} at "
-                    f"{time[frame]:.3f} s; fill gaps before muscles are solved"
-                )
-            found.append(array)
-        return found[0], found[1], found[2]
-
-    def _targets(self, n: int, emg: FloatArray | Mapping[str, FloatArray] | None) -> tuple[FloatArray, tuple[str, ...]]:
-        """Targets (n, m), and a warning about muscles whose signal is zero throughout: they count as not measured."""
-        names = self.paths.muscles
-        target = np.full((n, len(names)), np.nan)
-        if isinstance(emg, Mapping):
-            for name, values in emg.items():
-                if name not in names:
-                    raise ExoError(
-                        f"EMG is given for muscle '{name}', which the model lacks; map the channel to another"
-                    )
-                target[:, names.index(name)] = values
-        elif emg is not None:
-            if np.shape(emg) != target.shape:
-                raise ExoError(
-                    f"EMG targets have shape {np.shape(emg)} where {target.shape} is needed: "
-                    "one row per frame, one column per muscle of the paths"
-                )
-            target = np.array(emg, float)
-        if np.any(np.isinf(target)):
-            name = names[np.argwhere(np.isinf(target))[0][1]]
-            raise ExoError(f"the EMG target of {name} is infinite; check its gain")
-        dead = (n > 1) & np.all(target == 0.0, axis=0)
-        if not np.any(dead):
-            return target, ()
-        target[:, dead] = np.nan
-        silent = ", ".join(name for name, zero in zip(names, dead, strict=True) if zero)
-        return target, (f"the EMG of {silent} is zero throughout; it counts as not measured",)
-
 
 class StreamingMuscles:
     """The same frame by frame, each starting from the one before.
@@ -401,8 +352,8 @@ class StreamingMuscles:
         ExoError : as there.
         """
         frame = [np.asarray(values, float)[None] for values in (time, q, qd, moment)]
-        targets = None if emg is None else np.asarray(emg, float)[None]
-        self._previous = self.solver.solve(frame[0], frame[1], frame[2], frame[3], targets, weights, self._previous)
+        aims = None if emg is None else np.asarray(emg, float)[None]
+        self._previous = self.solver.solve(frame[0], frame[1], frame[2], frame[3], aims, weights, self._previous)
         return self._previous
 
 
