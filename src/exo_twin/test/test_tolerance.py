@@ -83,6 +83,7 @@ def test_no_joint_is_stronger_than_people_on_a_dynamometer():
     # Calibration counts from there: half the generic strength is half of what people reach.
     half = tolerance(0.5, generic=3.0)
     np.testing.assert_allclose(half.strength, 0.5 * found.strength, rtol=1e-9)
+    np.testing.assert_array_equal(tolerance(2.0, generic=3.0).strength, found.strength)  # a walk proves no strength
 
 
 def test_what_was_walked_is_within_the_wearers_strength():

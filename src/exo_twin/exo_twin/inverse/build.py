@@ -90,7 +90,7 @@ def build_twin(
         gait = _mean_stride(analysis, capture)
         retuned = retune_tendons(scaling.model, gait)
         found += tuning_warnings(retuned)
-        muscles = analyse_muscles(scaling.model, analysis, emg, progress)
+        muscles = analyse_muscles(scaling.model, analysis, emg, wearer.affected_side == "none", progress)
         if muscles.model is not muscles.scaled:
             write_muscles(scaling.model, muscles.model)
         found += muscles.warnings

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from exo_common.errors import ExoError
 from exo_twin.calibration import EmgChannel
 from exo_twin.inverse import muscle_quality
 from exo_twin.inverse.analysis import WalkAnalysis
 from exo_twin.inverse.emg_muscles import ELECTROMECHANICAL_DELAY_S
 from exo_twin.inverse.models import load_model
+from exo_twin.inverse.muscle_calibration import Calibrated, calibrate_muscles
 from exo_twin.inverse.muscle_model import MuscleModel
 from exo_twin.inverse.muscle_path_fit import fit_muscle_paths
 from exo_twin.inverse.muscle_path_quality import PathFit
 from exo_twin.inverse.muscle_paths import MusclePaths
 from exo_twin.inverse.muscles_from_opensim import muscle_model
-from exo_twin.inverse.walk_muscles import WalkEmg, WalkMuscles, solve_walk
+from exo_twin.inverse.walk_muscles import WalkEmg, WalkMuscles, calibration_trial, solve_walk
 
 Progress = Callable[[str], None]
 
@@ -33,22 +35,33 @@ class MuscleAnalysis:
     ----------
     fit : their paths.
     scaled, model : parameters as scaled, and as calibrated to the wearer (the same where that was not possible).
+    calibrated : how; None where they stay generic.
     walk : what they did; None where the recording tells no moments.
-    channels : EMG channel -> how it drives the model's muscles.
     warnings : sentences.
     """
 
     fit: PathFit
     scaled: MuscleModel
     model: MuscleModel
+    calibrated: Calibrated | None
     walk: WalkMuscles | None
-    channels: Mapping[str, EmgChannel]
     warnings: tuple[str, ...]
 
     @property
     def paths(self) -> MusclePaths:
         """Of the same muscles in the same order."""
         return self.fit.paths
+
+    @property
+    def channels(self) -> dict[str, EmgChannel]:
+        """EMG channel -> how it drives the model's muscles."""
+        measured = None if self.walk is None else self.walk.measured
+        if measured is None:
+            return {}
+        return {
+            name: EmgChannel(own, float(gain), ELECTROMECHANICAL_DELAY_S, measured.shape)
+            for (name, own), gain in zip(measured.emg.measured.items(), measured.gain, strict=True)
+        }
 
     def quality(self) -> dict[str, Any]:
         """Figures for a report."""
@@ -64,25 +77,32 @@ class MuscleAnalysis:
             **found,
             "reserves": muscle_quality.reserves(self.walk.solution, self.walk.wanted, self.paths),
             "emg": muscle_quality.emg_agreement(self.walk, self.paths.muscles),
+            "calibration": None
+            if self.calibrated is None
+            else muscle_quality.calibration_quality(self.calibrated, self.paths.muscles),
         }
 
 
 def analyse_muscles(
-    osim: Path, analysis: WalkAnalysis, emg: WalkEmg | None = None, progress: Progress = lambda _: None
+    osim: Path,
+    analysis: WalkAnalysis,
+    emg: WalkEmg | None = None,
+    symmetric: bool = True,
+    progress: Progress = lambda _: None,
 ) -> MuscleAnalysis:
-    """Fit the muscles' paths (kept by the model's hash), and share the walk's moments among the muscles.
+    """Fit the muscles' paths (kept by the model's hash), calibrate the muscles, share the walk's moments among them.
 
     Parameters
     ----------
     osim : the wearer's scaled model, of `analysis`.
     emg : of the same walk.
+    symmetric : whether a leg without EMG may be taken to have the other's muscles.
 
     Raises
     ------
     ExoError : if the model has no leg muscles, or one of a class whose curves are not known.
     """
     fit = fit_muscle_paths(osim, analysis.tree, progress=progress)
-    progress("muscle activations and forces")
     model = load_model(osim)
     model.initSystem()
     scaled = muscle_model(model, fit.paths.muscles)
@@ -90,13 +110,40 @@ def analyse_muscles(
         told = (
             () if emg is None else ("the EMG is not used: without joint moments it cannot be merged with the motion",)
         )
-        return MuscleAnalysis(fit, scaled, scaled, None, {}, (*fit.warnings, *told))
-    walk = solve_walk(analysis, fit.paths, scaled, emg)
-    channels = {}
-    if walk.measured is not None:
-        channels = {
-            name: EmgChannel(own, float(gain), ELECTROMECHANICAL_DELAY_S)
-            for (name, own), gain in zip(walk.measured.emg.measured.items(), walk.measured.gain, strict=True)
-        }
+        return MuscleAnalysis(fit, scaled, scaled, None, None, (*fit.warnings, *told))
+    calibrated, notes = _calibrate(analysis, fit.paths, scaled, emg, symmetric, progress)
+    own = scaled if calibrated is None else calibrated.model
+    progress("muscle activations and forces")
+    walk = solve_walk(analysis, fit.paths, own, emg, calibrated)
     short = muscle_quality.reserve_warnings(muscle_quality.reserves(walk.solution, walk.wanted, fit.paths))
-    return MuscleAnalysis(fit, scaled, scaled, walk, channels, (*fit.warnings, *walk.warnings, *short))
+    warnings = dict.fromkeys((*fit.warnings, *notes, *walk.warnings, *short))
+    return MuscleAnalysis(fit, scaled, own, calibrated, walk, tuple(warnings))
+
+
+def _calibrate(
+    analysis: WalkAnalysis,
+    paths: MusclePaths,
+    muscles: MuscleModel,
+    emg: WalkEmg | None,
+    symmetric: bool,
+    progress: Progress,
+) -> tuple[Calibrated | None, tuple[str, ...]]:
+    """The muscles calibrated to the walk; None, and why, where plates or EMG do not allow it or it does not help."""
+    if emg is None:
+        return None, ()
+    if analysis.loads is None or analysis.loads.plates is None:
+        return None, ("the muscles stay generic: calibration needs moments from force plates beside the EMG",)
+    try:
+        trial = calibration_trial(analysis, paths, emg)
+        found = calibrate_muscles([trial], paths, muscles, emg.channels, mirror=symmetric, progress=progress)
+    except ExoError as refusal:
+        return None, (f"the muscles stay generic: {refusal}",)
+    if found.pull == 0.0:
+        return None, found.warnings
+    if found.error_unseen >= found.error_before:
+        return None, (
+            *found.warnings,
+            "the muscles stay generic: calibrated ones explain moments that they have not seen no better "
+            f"({found.error_unseen:.1f} against {found.error_before:.1f} Nm)",
+        )
+    return found, found.warnings

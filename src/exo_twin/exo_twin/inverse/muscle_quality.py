@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exo_twin.inverse.muscle_calibration import Calibrated
 from exo_twin.inverse.muscle_forces import MuscleSolution
 from exo_twin.inverse.muscle_path_quality import PathFit
 from exo_twin.inverse.muscle_paths import MusclePaths
+from exo_twin.inverse.muscle_unknowns import FIBRE, STRENGTH, TENDON
 from exo_twin.inverse.walk_muscles import WalkMuscles
 
 FloatArray = NDArray[np.float64]
@@ -19,6 +21,7 @@ FloatArray = NDArray[np.float64]
 RESERVE_RMS_PCT, RESERVE_PEAK_PCT = 5.0, 10.0
 # Moments from markers and plates are known to some 3 Nm: a tenth of a smaller moment cannot be told from that.
 SMALL_MOMENT_NM = 30.0
+AT_BOUND, UNCHANGED = 1e-3, 5e-4  # of a factor
 GOOD, DOUBTFUL, UNTOLD = "good", "doubtful", "too small a moment to judge"
 
 
@@ -92,6 +95,38 @@ def emg_agreement(walk: WalkMuscles, muscles: tuple[str, ...]) -> dict[str, dict
             ),
         }
     return found
+
+
+def calibration_quality(calibrated: Calibrated, muscles: tuple[str, ...]) -> dict[str, Any]:
+    """What calibration changed and what it gained; factors of the muscles that it changed."""
+    kinds = {
+        "strength": (calibrated.strength, STRENGTH),
+        "optimal_fiber_length": (calibrated.fibre, FIBRE),
+        "tendon_slack_length": (calibrated.tendon, TENDON),
+    }
+    at_bounds = [
+        f"{what} of {name}"
+        for what, (factor, bounds) in kinds.items()
+        for name, value in zip(muscles, factor, strict=True)
+        if min(abs(value / bounds.low - 1.0), abs(value / bounds.high - 1.0)) < AT_BOUND
+    ]
+    return {
+        "moment_error_nm": {
+            "generic": round(calibrated.error_before, 2),
+            "calibrated": round(calibrated.error_after, 2),
+            "calibrated_on_unseen_frames": round(calibrated.error_unseen, 2),
+        },
+        "pull_to_generic": calibrated.pull,
+        "emg_gain": {name: round(gain, 3) for name, gain in calibrated.gain.items()},
+        "activation_shape": round(calibrated.shape, 2),
+        "factors": {
+            what: {
+                name: round(float(v), 3) for name, v in zip(muscles, factor, strict=True) if abs(v - 1.0) > UNCHANGED
+            }
+            for what, (factor, _) in kinds.items()
+        },
+        "at_bounds": at_bounds,
+    }
 
 
 def _correlation(a: FloatArray, b: FloatArray) -> float | None:

@@ -124,6 +124,7 @@ def compute_tolerance(
     ----------
     tree, paths : of the wearer's scaled model.
     generic, muscles : before and after calibration to the wearer; the same where there was nothing to calibrate with.
+        Calibration from a walk may lower strength, but not raise it.
     gait : the mean stride; moments of it, if there are any, are within the wearer's strength.
     posture : coordinate -> rad, the model's signs: mean posture in walking; others stand at the model's default.
     weight_height : Nm, body weight (N) times height (m).
@@ -136,6 +137,10 @@ def compute_tolerance(
         if name not in paths.coordinates:
             raise ExoError(f"no muscle of the model crosses '{name}'; use a full-body model with leg muscles")
     n = len(LEG_COORDINATES)
+    # Walking takes a part of anybody's strength: it can show that somebody is weak, not that they are strong.
+    weaker = dataclasses.replace(
+        muscles, max_isometric_force=np.minimum(muscles.max_isometric_force, generic.max_isometric_force)
+    )
     rest = np.array([posture.get(name, tree.default[tree.index(name)]) for name in paths.coordinates])
     sign = np.array([flexion_sign(tree, name) for name in LEG_COORDINATES])
     column = [paths.coordinates.index(name) for name in LEG_COORDINATES]
@@ -145,7 +150,8 @@ def compute_tolerance(
     fibres, published, limits = np.empty((n, ANGLES)), np.empty((n, ANGLES)), np.empty((n, 2))
     for row, name in enumerate(LEG_COORDINATES):
         before = _moments(paths, generic, rest, column[row], sign[row], angle[row])[0]
-        after, fibres[row] = _moments(paths, muscles, rest, column[row], sign[row], angle[row])
+        after, fibres[row] = _moments(paths, weaker, rest, column[row], sign[row], angle[row])
+        after = np.minimum(after, before)
         reached = weight_height * np.array(DYNAMOMETER_PEAK[name[:-2]])
         strongest = before[:, :, STILL].max(axis=1)
         dynamometer[row] = np.maximum(reached / np.maximum(strongest, reached), _effort(gait, name, angle[row], after))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from exo_common.errors import ExoError
 from exo_common.opensim_files import Storage, write_storage
 from exo_twin.inverse.analysis import WalkAnalysis, even_motion
-from exo_twin.inverse.emg_muscles import EmgMap, emg_targets, pooled_gain, without_silent
+from exo_twin.inverse.emg_muscles import EmgMap, emg_targets, excitations, pooled_gain, without_silent
 from exo_twin.inverse.inverse_dynamics import Dynamics
 from exo_twin.inverse.kinematic_tree import KinematicTree
 from exo_twin.inverse.motion_derivatives import derivatives
+from exo_twin.inverse.muscle_calibration import Calibrated, CalibrationTrial
 from exo_twin.inverse.muscle_forces import EMG_ASSISTED, STATIC_OPTIMISATION, MuscleSolution, MuscleSolver
 from exo_twin.inverse.muscle_model import MuscleModel
 from exo_twin.inverse.muscle_paths import MusclePaths
@@ -25,6 +27,8 @@ FloatArray = NDArray[np.float64]
 ACTIVATIONS, FORCES, MEASURED = "muscle_activations.sto", "muscle_forces.sto", "muscle_emg.sto"
 # The ground pushes the whole foot in our inverse dynamics, so nothing is known of what the toes' joint bears.
 UNKNOWN_MOMENTS = ("mtp_angle",)
+# Frames for calibration: what was low-passed at 6 Hz says nothing more at a higher rate.
+CALIBRATION_HZ = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +60,13 @@ class MeasuredActivation:
     ----------
     emg : which channel speaks for which muscle.
     gain : (channels,) activation per fraction of the channel's maximum.
+    shape : of activation over excitation, see emg_muscles.shaped.
     target : (n, m) activations, NaN where not measured.
     """
 
     emg: EmgMap
     gain: FloatArray
+    shape: float
     target: FloatArray
 
 
@@ -110,16 +116,17 @@ def wanted_moments(dynamics: Dynamics, tree: KinematicTree, paths: MusclePaths) 
 
 
 def measured_activation(
-    emg: WalkEmg, static: MuscleSolution, muscles: MuscleModel
+    emg: WalkEmg, static: MuscleSolution, muscles: MuscleModel, calibrated: Calibrated | None = None
 ) -> tuple[MeasuredActivation | None, tuple[str, ...]]:
     """What a walk's EMG asks of the model's muscles at the motion's times, and a sentence for whatever it does not.
 
-    Channels without a signal or without a muscle are left out; None if nothing is left. Channels whose maximum is not
-    that of full effort have one gain, the one that fits the moments best.
+    Channels without a signal or without a muscle are left out; None if nothing is left. Where nothing is calibrated,
+    channels whose maximum is not that of full effort have one gain, the one that fits the moments best.
 
     Parameters
     ----------
     static : the walk's static optimisation.
+    calibrated : gains and shape to use.
     """
     envelope, silent = without_silent(emg.channels, emg.envelope)
     alive = [k for k in range(len(emg.channels)) if np.isfinite(envelope[:, k]).any()]
@@ -131,22 +138,56 @@ def measured_activation(
         if not kept:
             return None, (*silent, *found.warnings)
         targets = functools.partial(emg_targets, static.time, found, emg.time, envelope[:, kept])
-        told = [emg.full_effort[k] for k in kept]
-        unknown = {name: own for (name, own), known in zip(found.measured.items(), told, strict=True) if not known}
-        pooled = pooled_gain(
-            dataclasses.replace(found, measured=unknown), targets(), static.activation, muscles.max_isometric_force
-        )
-        gain = np.where(told, 1.0, pooled)
-        measured = MeasuredActivation(found, gain, targets(gain))
+        shape = 0.0 if calibrated is None else calibrated.shape
+        if calibrated is None:
+            gain = _first_gain(found, [emg.full_effort[k] for k in kept], targets(), static, muscles)
+        else:
+            gain = np.array([calibrated.gain[name] for name in found.channels])
+        measured = MeasuredActivation(found, gain, shape, targets(gain, shape))
     except ExoError as refusal:
         return None, (*silent, f"the muscles are estimated without EMG: {refusal}")
     return measured, (*silent, *found.warnings)
 
 
+def _first_gain(
+    emg: EmgMap, full_effort: Sequence[bool], target: FloatArray, static: MuscleSolution, muscles: MuscleModel
+) -> FloatArray:
+    """(channels,) gains: 1 of a maximum of full effort, else the one that fits the moments best."""
+    unknown = {name: own for (name, own), full in zip(emg.measured.items(), full_effort, strict=True) if not full}
+    others = dataclasses.replace(emg, measured=unknown)
+    return np.where(full_effort, 1.0, pooled_gain(others, target, static.activation, muscles.max_isometric_force))
+
+
+def calibration_trial(analysis: WalkAnalysis, paths: MusclePaths, emg: WalkEmg) -> CalibrationTrial:
+    """The walk as muscles are calibrated from it, moments only where the force on that foot was measured.
+
+    Raises
+    ------
+    ExoError : if the walk has no loads, or EMG and walk share no time.
+    """
+    if analysis.loads is None:
+        raise ExoError("without joint moments nothing can be calibrated; give force plates")
+    time, q, qd = walk_motion(analysis, paths)
+    moment = wanted_moments(analysis.loads.dynamics, analysis.tree, paths)
+    for column, name in enumerate(paths.coordinates):
+        moment[~analysis.loads.measured[name[-1]], column] = np.nan
+    excitation = excitations(time, emg.time, emg.envelope)
+    every = slice(None, None, max(1, round(1.0 / (CALIBRATION_HZ * float(np.median(np.diff(time)))))))
+    return CalibrationTrial(time[every], q[every], qd[every], moment[every], excitation[every])
+
+
 def solve_walk(
-    analysis: WalkAnalysis, paths: MusclePaths, muscles: MuscleModel, emg: WalkEmg | None = None
+    analysis: WalkAnalysis,
+    paths: MusclePaths,
+    muscles: MuscleModel,
+    emg: WalkEmg | None = None,
+    calibrated: Calibrated | None = None,
 ) -> WalkMuscles:
     """Activations and forces over a walk whose loads are known.
+
+    Parameters
+    ----------
+    calibrated : where `muscles` are calibrated, with the gains that belong to them.
 
     Raises
     ------
@@ -160,7 +201,7 @@ def solve_walk(
     static = solver.solve(time, q, qd, wanted, weights=STATIC_OPTIMISATION)
     if emg is None:
         return WalkMuscles(static, static, wanted, None, static.warnings)
-    measured, notes = measured_activation(emg, static, muscles)
+    measured, notes = measured_activation(emg, static, muscles, calibrated)
     if measured is None:
         return WalkMuscles(static, static, wanted, None, notes)
     assisted = solver.solve(time, q, qd, wanted, measured.target, EMG_ASSISTED)
