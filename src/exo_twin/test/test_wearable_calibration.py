@@ -138,7 +138,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
         imu("pelvis", lambda i: dataclasses.replace(i, accelerometer=0.1 * i.accelerometer + 0.2)),
         "at rest instead of",
     ),
-    "left and right": (exchanged("thigh_l", "thigh_r"), "left and right are exchanged"),
+    "left and right": (exchanged("thigh_l", "thigh_r"), "other side's encoder"),
     "pelvis and thigh": (exchanged("pelvis", "thigh_r"), "exchanged"),
     "one sign": (hips(lambda h: h * (1.0, -1.0)), "one of the encoders counts backwards"),
     "both signs": (hips(lambda h: -h), "encoders count backwards|unlike the twin's walk"),

@@ -57,7 +57,7 @@ def tree() -> KinematicTree:
 
 
 def motion() -> np.ndarray:
-    """(n, 12) coordinates at TIME, rad and m: somewhat asymmetric, walking along x and a little to the left."""
+    """(n, 12) coordinates at TIME, rad and m: somewhat asymmetric, walking along x and somewhat to the left."""
     q = np.zeros((len(TIME), len(COORDINATES)))
     phase = TIME / STRIDE_S
     for i, name in enumerate(COORDINATES):
@@ -71,7 +71,7 @@ def motion() -> np.ndarray:
         q[:, i] = np.deg2rad(degrees * (0.9 if name.endswith("_r") else 1.0))
     q[:, 3] = SPEED * TIME + 0.02 * np.sin(4 * np.pi * phase)
     q[:, 4] = 0.9 + 0.02 * np.cos(4 * np.pi * phase)
-    q[:, 5] = -0.05 * TIME + 0.02 * np.sin(2 * np.pi * phase)
+    q[:, 5] = -0.2 * TIME + 0.02 * np.sin(2 * np.pi * phase)
     return q
 
 
