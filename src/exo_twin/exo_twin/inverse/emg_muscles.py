@@ -242,23 +242,14 @@ def shaped(excitation: FloatArray, shape: FloatArray | float) -> FloatArray:
     return np.where(np.abs(a) < 1e-6, excitation, np.expm1(bent * excitation) / np.expm1(bent))
 
 
-def emg_targets(
-    time: FloatArray,
-    emg: EmgMap,
-    emg_time: FloatArray,
-    envelope: FloatArray,
-    gain: FloatArray | float = 1.0,
-    shape: FloatArray | float = 0.0,
-    delay_s: float = ELECTROMECHANICAL_DELAY_S,
+def excitations(
+    time: FloatArray, emg_time: FloatArray, envelope: FloatArray, delay_s: float = ELECTROMECHANICAL_DELAY_S
 ) -> FloatArray:
-    """Activations (n, m) that envelopes without delay ask for, NaN where nothing is measured.
+    """Envelopes (n, k) as muscles feel them at the times (n,) of a motion: those of `delay_s` before, NaN beyond.
 
     Parameters
     ----------
-    time : (n,) s, of the motion.
-    emg_time, envelope : (j,) s on the same clock, and (j, k) fractions of the channels' maxima, NaN where not known.
-    gain, shape : see :meth:`EmgMap.activation`.
-    delay_s : by which force follows the envelope.
+    emg_time, envelope : (j,) s on the motion's clock, and (j, k) without delay, NaN where not known.
 
     Raises
     ------
@@ -269,8 +260,30 @@ def emg_targets(
         raise ExoError(f"{len(envelope)} EMG samples have {len(emg_time)} times; give one time for each")
     if not len(emg_time) or late[-1] < emg_time[0] or late[0] > emg_time[-1]:
         raise ExoError("EMG and motion share no time; check the clock of the EMG (emg.sync in session.yaml)")
-    columns = [np.interp(late, emg_time, column, left=np.nan, right=np.nan) for column in envelope.T]
-    return emg.activation(np.column_stack(columns), gain, shape)
+    return np.column_stack([np.interp(late, emg_time, column, left=np.nan, right=np.nan) for column in envelope.T])
+
+
+def emg_targets(
+    time: FloatArray,
+    emg: EmgMap,
+    emg_time: FloatArray,
+    envelope: FloatArray,
+    gain: FloatArray | float = 1.0,
+    shape: FloatArray | float = 0.0,
+    delay_s: float = ELECTROMECHANICAL_DELAY_S,
+) -> FloatArray:
+    """Activations (n, m) that envelopes ask for, NaN where nothing is measured.
+
+    Parameters
+    ----------
+    time, emg_time, envelope, delay_s : see :func:`excitations`; one column of envelopes for each channel of the map.
+    gain, shape : see :meth:`EmgMap.activation`.
+
+    Raises
+    ------
+    ExoError : as :func:`excitations`.
+    """
+    return emg.activation(excitations(time, emg_time, envelope, delay_s), gain, shape)
 
 
 def pooled_gain(emg: EmgMap, target: FloatArray, activation: FloatArray, strength: FloatArray) -> float:
