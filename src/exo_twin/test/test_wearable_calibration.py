@@ -75,6 +75,31 @@ def test_another_pace_is_said() -> None:
     assert "at another pace" in hurried.warnings[0]
 
 
+def test_of_a_long_recording_the_stance_before_the_walk_and_the_walk_after_it_count() -> None:
+    first, _ = recorded(11, stand_s=4.0, steps=12)
+    second, mounting = recorded(12, stand_s=8.0, steps=40)
+    fidget, at = cut(0.0, 6.2)(first), 6.21
+    imus = {
+        name: ImuSignal(
+            *(
+                np.concatenate(pair)
+                for pair in zip(
+                    dataclasses.astuple(fidget.imus[name]),
+                    (imu.time + at, imu.gyro, imu.accelerometer),
+                    strict=True,
+                )
+            )
+        )
+        for name, imu in second.imus.items()
+    }
+    joined = WearableRecording(
+        np.append(fidget.time, second.time + at), np.concatenate([fidget.hips, second.hips]), imus
+    )
+    fit = calibrate_wearables(joined, reference())
+    assert np.degrees(np.linalg.norm(errors(fit, mounting), axis=1)).max() < 3.5
+    assert fit.steps <= 26
+
+
 def test_a_clock_of_another_rate_and_any_origin() -> None:
     recording, mounting = recorded(5)
     moved = {

@@ -17,6 +17,8 @@ FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 STILL_S = 2.0  # of quiet stance that gyros' biases and gravity need; the wearer is asked for three
+STANCE_S = 6.0  # of a longer stance the end: a gyro's bias wanders
+WALK_S = 15.0  # after the stance; a gyro's heading wanders, and ten steps take 6 s
 STILL_RAD_S = 0.12  # RMS about the mean of every gyro while standing: sway is below 0.03, noise of cheap gyros 0.05
 # A first step is prepared for half a second before it shows in the gyros: that much of the stance's end is left out.
 LEAN_S = 0.6
@@ -76,9 +78,10 @@ def find_strides(even: EvenRecording, still: BoolArray, reference: ReferenceStri
     difference = even.hips[:, 0] - even.hips[:, 1]
     rhythm = sosfiltfilt(butter(2, RHYTHM_HZ, fs=rate, output="sos"), difference)
     after = np.flatnonzero(still)[-1]
-    low, high = np.percentile(rhythm[after:], [5, 95])
-    walking, swing = rhythm[after:] - 0.5 * (low + high), 0.5 * float(high - low)
-    together = 0.5 * float(np.ptp(np.percentile(even.hips[after:].sum(axis=1), [5, 95])))
+    until = after + int(WALK_S * even.rate_hz)
+    low, high = np.percentile(rhythm[after:until], [5, 95])
+    walking, swing = rhythm[after:until] - 0.5 * (low + high), 0.5 * float(high - low)
+    together = 0.5 * float(np.ptp(np.percentile(even.hips[after:until].sum(axis=1), [5, 95])))
     if together > max(swing, SWING_RAD):
         raise ExoError(
             "both hips swing together: one of the encoders counts backwards; make flexion positive on both sides and "
@@ -111,7 +114,7 @@ def find_strides(even: EvenRecording, still: BoolArray, reference: ReferenceStri
 
 
 def find_stance(even: EvenRecording) -> BoolArray:
-    """(n,) frames of the first quiet stance of STILL_S or longer.
+    """(n,) frames of the quiet stance, STILL_S or longer, that walking came after.
 
     Raises
     ------
@@ -127,12 +130,17 @@ def find_stance(even: EvenRecording) -> BoolArray:
         raise ExoError(
             f"nobody stood still for {STILL_S:.0f} s; stand quietly for 3 s before the first step and calibrate again"
         )
-    first = int(np.flatnonzero(quiet)[0])
-    last = first
-    while last + 1 < len(quiet) and quiet[last + 1]:
-        last += 1
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], quiet, [False]]).astype(int)))
+    difference, ahead = even.hips[:, 0] - even.hips[:, 1], int(WALK_S * even.rate_hz)
+
+    def swing_after(run: NDArray[np.int64]) -> float:
+        return float(np.std(difference[run[1] + span - 1 :][:ahead]))
+
+    # Whoever stands more than once: the stance that the walk came after.
+    first, last = max(edges.reshape(-1, 2), key=swing_after)
+    end = last - 1 + span - int(LEAN_S * even.rate_hz)
     still = np.zeros(len(even.time), dtype=bool)
-    still[first : last + span - int(LEAN_S * even.rate_hz)] = True
+    still[max(first, end - int(STANCE_S * even.rate_hz)) : end] = True
     return still
 
 
