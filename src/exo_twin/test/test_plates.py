@@ -54,6 +54,16 @@ def test_lag_is_found_and_taken_off(lag):
     np.testing.assert_allclose(found.forces["r"].force[:, 1], made.truth[1], atol=40.0)
 
 
+def test_the_moment_has_a_say_in_the_lag_beside_the_vertical_force():
+    """The plates' moment is 20 ms late, their force is not."""
+    made = walk()
+    body, time = made.needed, made.feet.time
+    own = body.moment_about(body.centre)
+    early = np.column_stack([np.interp(time + 0.02, time, column) for column in own.T])
+    found = measure(made, needed=dataclasses.replace(body, moment=body.moment - own + early))
+    assert 0.001 < found.lag.seconds < 0.02
+
+
 def test_lag_without_dynamics_comes_from_contact_times():
     found = measure(walk(lag=0.05), needed=None)
     assert found.lag.method == "contact times"
