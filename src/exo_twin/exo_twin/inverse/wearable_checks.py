@@ -26,7 +26,7 @@ RATE_HZ = 6.0  # the movement that encoder and gyros have in common
 RATIO = (0.5, 1.6)  # of the encoder's rate to the thigh's: one, but for what the pelvis and the other axes turn
 FIT = 0.8  # share of the encoder's rate that its own gyros must tell
 LAGS_S = np.arange(-0.25, 0.251, 0.01)
-LARGEST_LAG_S = 0.06  # thigh and hip are as much out of step where the pelvis tilts much
+LARGEST_LAG_S = 0.06  # below it sound virtual recordings on gait_speeds were refused: the pelvis tilts, too
 AGAIN = "and calibrate again"
 
 
