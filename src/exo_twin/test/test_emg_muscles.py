@@ -98,17 +98,23 @@ def test_muscles_without_an_electrode_follow_the_nearest_that_has_one():
     assert np.isfinite(alone).sum() == 1
 
 
-def test_targets_come_after_the_delay_scaled_and_inside_their_bounds():
+def test_targets_come_after_delay_and_lag_scaled_and_inside_their_bounds():
     emg = EmgMap.of(["soleus_r"], EIGHTEEN)
     emg_time = np.arange(0.0, 1.0, 0.001)
-    envelope = np.interp(emg_time, [0.3, 0.31], [0.0, 1.0])[:, None]
+    envelope = np.interp(emg_time, [0.3, 0.301, 0.6, 0.601], [0.0, 1.0, 1.0, 0.0])[:, None]
     time = np.arange(0.0, 1.1, 0.01)
     found = emg_targets(time, emg, emg_time, envelope, gain=0.5)[:, EIGHTEEN.index("soleus_r")]
-    assert time[np.flatnonzero(found > 0.25)[0]] == pytest.approx(0.35, abs=0.006)
-    assert np.nanmax(found) == 0.5
+    rise, fall = np.flatnonzero(np.diff((found > 0.25).astype(int)))
+    assert 0.34 <= time[rise] <= 0.36
+    assert 0.65 <= time[fall] <= 0.69
+    assert np.nanmax(found) == pytest.approx(0.5, abs=1e-3)
     assert np.isnan(found[time < 0.039]).all()
     assert np.isnan(found[time > 1.04]).all()
     assert np.nanmax(emg_targets(time, emg, emg_time, envelope, gain=3.0)) == 1.0
+    envelope[400:450] = np.nan
+    gap = np.isnan(emg_targets(time, emg, emg_time, envelope)[:, EIGHTEEN.index("soleus_r")])
+    assert gap[(time > 0.445) & (time < 0.485)].all()
+    assert not gap[(time > 0.045) & (time < 0.435) | (time > 0.495) & (time < 1.0)].any()
     with pytest.raises(ExoError, match="share no time"):
         emg_targets(time + 5.0, emg, emg_time, envelope)
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exo_common.errors import ExoError
+from exo_emg.activation import ActivationConfig
 from exo_emg.muscles import MUSCLES, group_of, side_of
 
 FloatArray = NDArray[np.float64]
@@ -28,7 +29,9 @@ FloatArray = NDArray[np.float64]
 # From the electrical signal to force: 30 to 100 ms in the literature (Cavanagh and Komi 1979, Eur J Appl Physiol
 # 42:159), of which 40 ms are the usual choice for walking. One number for all muscles and people, fixed before any
 # agreement was looked at.
-ELECTROMECHANICAL_DELAY_S = 0.040
+ELECTROMECHANICAL_DELAY_S = ActivationConfig().electromechanical_delay_s
+# The lag of activation behind excitation.
+LAG = ActivationConfig()
 # An envelope that stays below this fraction of the maximum says that the channel was not connected.
 SILENT = 1e-3
 # Activation per fraction of a channel's maximum: the peaks of walking lie between a twentieth and the whole of full
@@ -245,22 +248,39 @@ def shaped(excitation: FloatArray, shape: FloatArray | float) -> FloatArray:
 def excitations(
     time: FloatArray, emg_time: FloatArray, envelope: FloatArray, delay_s: float = ELECTROMECHANICAL_DELAY_S
 ) -> FloatArray:
-    """Envelopes (n, k) as muscles feel them at the times (n,) of a motion: those of `delay_s` before, NaN beyond.
+    """Envelopes (n, k) as muscles have turned them into activation at the times (n,) of a motion, NaN where not known.
 
     Parameters
     ----------
     emg_time, envelope : (j,) s on the motion's clock, and (j, k) without delay, NaN where not known.
+    delay_s : from the envelope to the onset of force.
 
     Raises
     ------
     ExoError : if sizes do not match or no time of the motion has EMG.
+
+    Notes
+    -----
+    After the delay comes the first-order lag of activation, which rises faster than it falls (exo_emg.activation).
     """
     late = time - delay_s
     if len(emg_time) != len(envelope):
         raise ExoError(f"{len(envelope)} EMG samples have {len(emg_time)} times; give one time for each")
     if not len(emg_time) or late[-1] < emg_time[0] or late[0] > emg_time[-1]:
         raise ExoError("EMG and motion share no time; check the clock of the EMG (emg.sync in session.yaml)")
-    return np.column_stack([np.interp(late, emg_time, column, left=np.nan, right=np.nan) for column in envelope.T])
+    felt = _lagged(emg_time, envelope)
+    return np.column_stack([np.interp(late, emg_time, column, left=np.nan, right=np.nan) for column in felt.T])
+
+
+def _lagged(time: FloatArray, envelope: FloatArray) -> FloatArray:
+    """Envelopes (j, k) behind the lag of activation; a gap stays one, and the lag begins anew after it."""
+    felt = np.array(envelope, dtype=float)
+    for i in range(1, len(felt)):
+        before = np.where(np.isfinite(felt[i - 1]), felt[i - 1], felt[i])
+        speed = 0.5 + 1.5 * np.clip(before, 0.0, 1.0)
+        constant = np.where(felt[i] > before, LAG.rise_s * speed, LAG.fall_s / speed)
+        felt[i] += (before - felt[i]) * np.exp((time[i - 1] - time[i]) / constant)
+    return felt
 
 
 def emg_targets(

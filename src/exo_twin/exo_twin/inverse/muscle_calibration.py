@@ -27,8 +27,8 @@ from exo_twin.inverse.muscle_unknowns import Unknowns, functional_groups
 
 FloatArray = NDArray[np.float64]
 
-# Measured muscles do what EMG says to a hundredth of full activation; what that leaves of a moment, the others try.
-EMG_LED = Weights(EFFORT, 1.0 / 0.01**2, EMG_ASSISTED.moment)
+# Measured muscles do what EMG says, but for a few hundredths of full activation; the others try for what that leaves.
+EMG_LED = Weights(EFFORT, 1.0 / 0.03**2, EMG_ASSISTED.moment)
 SHORTEST_S = 0.5  # of walking with EMG and moments: half a stride
 
 

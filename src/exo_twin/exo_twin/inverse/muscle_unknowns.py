@@ -29,12 +29,13 @@ class Kind:
 
 # Factors. Bounds as EMG-driven models have them: strength between half and twice (Lloyd and Besier 2003), optimal fibre
 # and tendon slack length within 15 % (Pizzolato et al. 2015, J Biomech 48:3929). Strength after scaling by mass and
-# height still differs by a quarter among healthy adults (Handsfield et al. 2014, J Biomech 47:631), fibre lengths by a
-# tenth (Ward et al. 2009, Clin Orthop 467:1074); tendon slack lengths follow from the fibres' working range and are
-# believed to a twentieth. An envelope's maximum is known to a factor of two or so.
+# height still differs by a quarter among healthy adults (Handsfield et al. 2014, J Biomech 47:631). Fibre lengths
+# differ by a tenth (Ward et al. 2009, Clin Orthop 467:1074), but together with the limb and the tendon, so that fibres
+# keep their working range: what is left to each alone is believed to be half of that, and of the tendon, which shifts
+# that range several times as far per percent, a fiftieth. A first gain is known to a factor of 1.4.
 STRENGTH = Kind(0.5, 2.0, 0.25)
-FIBRE = Kind(0.85, 1.15, 0.10)
-TENDON = Kind(0.85, 1.15, 0.05)
+FIBRE = Kind(0.85, 1.15, 0.05)
+TENDON = Kind(0.85, 1.15, 0.02)
 GAIN = Kind(0.05, 2.0, 0.35)
 # A, not a factor (Lloyd and Besier 2003).
 SHAPE = Kind(-3.0, 0.0, 1.0)
