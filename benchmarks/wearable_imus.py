@@ -4,8 +4,8 @@ gait_speeds: one model per wearer, fitted to the comfortable walk, with the moti
 One stride is walked on and on after the quiet stance (see virtual_imus: sensors slip by up to 30 degrees about each
 axis, sit on skin that moves, are noisy and biased; every stride differs a little from the others). What it is laid
 beside is the wearer's recorded stride at the same speed, as a calibration asks for, which on these recordings is the
-same stride without all that; and, harder than any use, the stride at the other speed, which stands for another day:
-posture then truly differs, by 2 (median) to 4 degrees (95th percentile) per segment.
+same stride without all that; and the wearer's stride at the other speed, a walk that the twin has not seen: posture
+then truly differs, by 2 (median) to 4 degrees (95th percentile) per segment.
 
 These walks are no unseen test. The method was chosen among several on them; the stated deviations of posture, hip
 and velocity gained, and the limits of the checks, were set with their errors in view (see wearable_reference,
