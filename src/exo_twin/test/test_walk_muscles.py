@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from twin_fakes import make_model, make_paths
 
+from exo_twin.inverse.emg_muscles import ELECTROMECHANICAL_DELAY_S
 from exo_twin.inverse.muscle_forces import EMG_ASSISTED, STATIC_OPTIMISATION, MuscleSolver
 from exo_twin.inverse.muscle_quality import DOUBTFUL, GOOD, UNTOLD, emg_agreement, reserve_warnings, reserves
 from exo_twin.inverse.walk_muscles import WalkEmg, WalkMuscles, measured_activation
@@ -26,7 +27,7 @@ def walk_emg(full_effort=False, **channels):
     return WalkEmg(EMG_TIME, tuple(channels), envelope, (full_effort,) * len(channels), "a test")
 
 
-def envelope(peak=1.0, delay=0.04):
+def envelope(peak=1.0, delay=ELECTROMECHANICAL_DELAY_S):
     """What a muscle that does what static optimisation says would show."""
     found = np.interp(EMG_TIME + delay, TIME, STATIC.activation[:, SOLEUS])
     return peak * found / found.max()

@@ -110,13 +110,13 @@ def analyse_muscles(
         told = (
             () if emg is None else ("the EMG is not used: without joint moments it cannot be merged with the motion",)
         )
-        return MuscleAnalysis(fit, scaled, scaled, None, None, (*fit.warnings, *told))
+        return MuscleAnalysis(fit, scaled, scaled, None, None, (*muscle_quality.path_warnings(fit), *told))
     calibrated, notes = _calibrate(analysis, fit.paths, scaled, emg, symmetric, progress)
     own = scaled if calibrated is None else calibrated.model
     progress("muscle activations and forces")
-    walk = solve_walk(analysis, fit.paths, own, emg, calibrated)
+    walk = solve_walk(analysis, fit.paths, scaled, emg, calibrated)
     short = muscle_quality.reserve_warnings(muscle_quality.reserves(walk.solution, walk.wanted, fit.paths))
-    warnings = dict.fromkeys((*fit.warnings, *notes, *walk.warnings, *short))
+    warnings = dict.fromkeys((*muscle_quality.path_warnings(fit), *notes, *walk.warnings, *short))
     return MuscleAnalysis(fit, scaled, own, calibrated, walk, tuple(warnings))
 
 
@@ -146,4 +146,4 @@ def _calibrate(
             "the muscles stay generic: calibrated ones explain moments that they have not seen no better "
             f"({found.error_unseen:.1f} against {found.error_before:.1f} Nm)",
         )
-    return found, found.warnings
+    return found, (*found.warnings, *muscle_quality.bound_warnings(found, paths.muscles))

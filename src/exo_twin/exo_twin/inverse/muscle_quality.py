@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exo_emg.muscles import side_of
 from exo_twin.inverse.muscle_calibration import Calibrated
 from exo_twin.inverse.muscle_forces import MuscleSolution
 from exo_twin.inverse.muscle_path_quality import PathFit
 from exo_twin.inverse.muscle_paths import MusclePaths
-from exo_twin.inverse.muscle_unknowns import FIBRE, STRENGTH, TENDON
+from exo_twin.inverse.muscle_unknowns import FIBRE, STRENGTH, TENDON, Kind
 from exo_twin.inverse.walk_muscles import WalkMuscles
 
 FloatArray = NDArray[np.float64]
@@ -38,6 +39,19 @@ def paths_quality(fit: PathFit) -> dict[str, Any]:
         "moment_arm_rms_mm": round(float(np.median(list(arm.values()))), 3),
         "moment_arm_rms_mm_worst": {widest: round(arm[widest], 2)},
     }
+
+
+def path_warnings(fit: PathFit) -> list[str]:
+    """One sentence on the muscles whose paths no polynomial follows well."""
+    bad = {name: own for name, own in fit.quality.items() if not own.within_limits()}
+    if len(bad) < 2:
+        return fit.warnings
+    length = max(own.rms_length_mm for own in bad.values())
+    arm = max(own.rms_arm_mm for own in bad.values())
+    return [
+        f"the paths of {', '.join(bad)} jump over wrapping surfaces of the model: lengths are known to {length:.1f} mm and "
+        f"moment arms to {arm:.1f} mm RMS; do not read much into these muscles in deep or unusual postures"
+    ]
 
 
 def reserves(solution: MuscleSolution, wanted: FloatArray, paths: MusclePaths) -> dict[str, dict[str, Any]]:
@@ -99,17 +113,6 @@ def emg_agreement(walk: WalkMuscles, muscles: tuple[str, ...]) -> dict[str, dict
 
 def calibration_quality(calibrated: Calibrated, muscles: tuple[str, ...]) -> dict[str, Any]:
     """What calibration changed and what it gained; factors of the muscles that it changed."""
-    kinds = {
-        "strength": (calibrated.strength, STRENGTH),
-        "optimal_fiber_length": (calibrated.fibre, FIBRE),
-        "tendon_slack_length": (calibrated.tendon, TENDON),
-    }
-    at_bounds = [
-        f"{what} of {name}"
-        for what, (factor, bounds) in kinds.items()
-        for name, value in zip(muscles, factor, strict=True)
-        if min(abs(value / bounds.low - 1.0), abs(value / bounds.high - 1.0)) < AT_BOUND
-    ]
     return {
         "moment_error_nm": {
             "generic": round(calibrated.error_before, 2),
@@ -123,9 +126,40 @@ def calibration_quality(calibrated: Calibrated, muscles: tuple[str, ...]) -> dic
             what: {
                 name: round(float(v), 3) for name, v in zip(muscles, factor, strict=True) if abs(v - 1.0) > UNCHANGED
             }
-            for what, (factor, _) in kinds.items()
+            for what, (factor, _) in _factors(calibrated).items()
         },
-        "at_bounds": at_bounds,
+        "at_bounds": at_bounds(calibrated, muscles),
+    }
+
+
+def at_bounds(calibrated: Calibrated, muscles: tuple[str, ...]) -> dict[str, list[str]]:
+    """Number -> muscles whose factor stands at the limit of what is plausible."""
+    return {
+        what: [
+            name
+            for name, value in zip(muscles, factor, strict=True)
+            if min(abs(value / kind.low - 1.0), abs(value / kind.high - 1.0)) < AT_BOUND
+        ]
+        for what, (factor, kind) in _factors(calibrated).items()
+    }
+
+
+def bound_warnings(calibrated: Calibrated, muscles: tuple[str, ...]) -> list[str]:
+    """One sentence on the muscles whose calibrated numbers are limits, not measurements."""
+    found = dict.fromkeys(side_of(name)[0] for own in at_bounds(calibrated, muscles).values() for name in own)
+    if not found:
+        return []
+    return [
+        f"calibration took {', '.join(found)} to the limit of what is plausible; do not read their strength or "
+        "lengths as this wearer's, and record more or other walks"
+    ]
+
+
+def _factors(calibrated: Calibrated) -> dict[str, tuple[FloatArray, Kind]]:
+    return {
+        "strength": (calibrated.strength, STRENGTH),
+        "optimal_fiber_length": (calibrated.fibre, FIBRE),
+        "tendon_slack_length": (calibrated.tendon, TENDON),
     }
 
 

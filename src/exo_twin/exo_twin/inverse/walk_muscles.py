@@ -77,7 +77,7 @@ class WalkMuscles:
     Attributes
     ----------
     solution : the best that is known: EMG-assisted where there is EMG, else static optimisation.
-    static : static optimisation, which no EMG has touched.
+    static : static optimisation with muscles as scaled: no EMG has touched it.
     wanted : (n, c) Nm of `MusclePaths.coordinates`, NaN where not known.
     measured : None without EMG.
     """
@@ -179,7 +179,7 @@ def calibration_trial(analysis: WalkAnalysis, paths: MusclePaths, emg: WalkEmg) 
 def solve_walk(
     analysis: WalkAnalysis,
     paths: MusclePaths,
-    muscles: MuscleModel,
+    scaled: MuscleModel,
     emg: WalkEmg | None = None,
     calibrated: Calibrated | None = None,
 ) -> WalkMuscles:
@@ -187,7 +187,8 @@ def solve_walk(
 
     Parameters
     ----------
-    calibrated : where `muscles` are calibrated, with the gains that belong to them.
+    scaled : muscles that no EMG has touched.
+    calibrated : to this EMG, where that was possible.
 
     Raises
     ------
@@ -197,12 +198,12 @@ def solve_walk(
         raise ExoError("without joint moments there is nothing to share among the muscles; give force plates")
     time, q, qd = walk_motion(analysis, paths)
     wanted = wanted_moments(analysis.loads.dynamics, analysis.tree, paths)
-    solver = MuscleSolver(paths, muscles)
-    static = solver.solve(time, q, qd, wanted, weights=STATIC_OPTIMISATION)
+    static = MuscleSolver(paths, scaled).solve(time, q, qd, wanted, weights=STATIC_OPTIMISATION)
     if emg is None:
         return WalkMuscles(static, static, wanted, None, static.warnings)
-    measured, notes = measured_activation(emg, static, muscles, calibrated)
+    measured, notes = measured_activation(emg, static, scaled, calibrated)
     if measured is None:
         return WalkMuscles(static, static, wanted, None, notes)
-    assisted = solver.solve(time, q, qd, wanted, measured.target, EMG_ASSISTED)
+    own = MuscleSolver(paths, scaled if calibrated is None else calibrated.model)
+    assisted = own.solve(time, q, qd, wanted, measured.target, EMG_ASSISTED)
     return WalkMuscles(assisted, static, wanted, measured, (*notes, *assisted.warnings))
