@@ -38,7 +38,8 @@ def test_levels_come_from_the_moments_where_the_maximum_is_not_that_of_full_effo
         found, told = measured_activation(walk_emg(soleus_r=envelope(peak)), STATIC, MUSCLES)
         assert told == () and found.emg.channels == ("soleus_r",)
         assert found.gain[0] * peak == pytest.approx(STATIC.activation[:, SOLEUS].max(), rel=0.05)
-        np.testing.assert_allclose(found.target[:, SOLEUS], STATIC.activation[:, SOLEUS], atol=0.02)
+        # Activation lags its excitation by some 20 ms, which shifts the target by two frames.
+        np.testing.assert_allclose(found.target[:, SOLEUS], STATIC.activation[:, SOLEUS], atol=0.04)
         assert np.isnan(found.target[:, TIBIALIS]).all()
     found, _ = measured_activation(walk_emg(True, soleus_r=envelope(0.25)), STATIC, MUSCLES)
     assert found.gain[0] == 1.0 and np.nanmax(found.target[:, SOLEUS]) == pytest.approx(0.25, rel=0.02)

@@ -49,8 +49,8 @@ def path_warnings(fit: PathFit) -> list[str]:
     length = max(own.rms_length_mm for own in bad.values())
     arm = max(own.rms_arm_mm for own in bad.values())
     return [
-        f"the paths of {', '.join(bad)} jump over wrapping surfaces of the model: lengths are known to {length:.1f} mm and "
-        f"moment arms to {arm:.1f} mm RMS; do not read much into these muscles in deep or unusual postures"
+        f"the paths of {', '.join(bad)} jump over wrapping surfaces of the model: lengths are known to {length:.1f} mm "
+        f"and moment arms to {arm:.1f} mm RMS; do not read much into these muscles in deep or unusual postures"
     ]
 
 
