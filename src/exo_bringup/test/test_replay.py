@@ -100,6 +100,21 @@ def test_a_player_without_listener_or_bag_gives_one_sentence(bag: Path, tmp_path
         assert process.returncode == 2 and words in output and "Traceback" not in output, output
 
 
+def test_a_player_waits_for_as_many_as_must_listen(bag: Path) -> None:
+    context = Context()
+    rclpy.init(context=context, domain_id=DOMAIN)
+    node = Node("listener", context=context)
+    node.create_subscription(JointState, "/joint_states", lambda _: None, EVERY_SAMPLE)
+    process = player(bag, "-p", "listeners:=2", "-p", "patience:=4.0")
+    try:
+        output, _ = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 2 and "only 1 of 2 listened to /joint_states" in output, output
+    finally:
+        process.kill()
+        node.destroy_node()
+        context.try_shutdown()
+
+
 def states(offset: float = 0.0, first: int = 0, count: int = 200) -> States:
     stamps = START_NS + STEP_NS * np.arange(first, first + count)
     positions = np.column_stack([np.sin(0.05 * np.arange(first, first + count)), np.zeros(count)])

@@ -161,7 +161,7 @@ class Estimator:
             self._start()
         self._stamp = now_ns
         hips = self._hips.step(now_ns, joints, imus)
-        phase = self._phase.step(now_ns, *_told(hips))
+        phase = self._phase.step(now_ns, hips.told_angle, hips.told_rate)
         position, velocity, spread = self._posture(now_ns, phase, hips, keypoints)
         emg, borrowed = self._emg.step(now_ns, envelope)
         exo = joints.effort if joints is not None and fresh(joints, now_ns) else NO_PAIR
@@ -206,9 +206,3 @@ class Estimator:
             row = LEG_COORDINATES.index(name)
             position[row], spread[row] = angle, sd
         return position, velocity, spread
-
-
-def _told(hips: HipState) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Angles and rates of both hips, NaN of one that nothing tells."""
-    left, right = ((a, v) if s else NO_PAIR for a, v, s in zip(hips.angle, hips.rate, hips.seen, strict=True))
-    return (left[0], right[0]), (left[1], right[1])

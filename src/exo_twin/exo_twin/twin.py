@@ -37,7 +37,7 @@ class Gait:
         gait cycle; coordinates without a side follow the left leg's cycle.
     source : where the curves come from, in words.
     moment_curves, moment_curves_sd : leg coordinate -> (101,) Nm, flexion and dorsiflexion positive, over that leg's
-        own gait cycle; empty where the recording tells no moments.
+        own gait cycle; empty where the recording tells no moments. Hip adduction and the like in the model's signs.
     """
 
     stride_time: float
@@ -77,7 +77,12 @@ class Gait:
                 f"{path} is missing or damaged; make the twin again with ./exo personalise <session>"
             ) from None
         told = [(gait.curves, name) for name in LEG_COORDINATES]
-        told += [(own, name) for own in (gait.moment_curves, gait.moment_curves_sd) if own for name in LEG_COORDINATES]
+        told += [
+            (own, name)
+            for own in (gait.moment_curves, gait.moment_curves_sd)
+            if own
+            for name in {*LEG_COORDINATES, *own}
+        ]
         for own, name in told:
             curve = own.get(name)
             if curve is None or curve.shape != (CURVE_POINTS,) or not np.all(np.isfinite(curve)):

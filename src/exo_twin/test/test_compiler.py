@@ -9,13 +9,12 @@ from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES, SIDES
 from exo_twin.forward.compiler.compile import compile_walker
 from exo_twin.forward.compiler.exoskeleton import HipExoskeleton
-from exo_twin.forward.compiler.groups import MEMBERS
 from exo_twin.forward.compiler.mjcf import WalkerOptions, write_mjcf
 from exo_twin.forward.compiler.skeleton import neutral_pose, read_skeleton, set_pose
 from exo_twin.forward.compiler.tendon_fit import Strand, Tendon
 from exo_twin.inverse.scaling import scale_model
 from exo_twin.opensim_runtime import logging_to, opensim
-from exo_twin.planar_muscles import MUSCLES, PlanarMuscles
+from exo_twin.planar_muscles import MEMBERS, MUSCLES, PlanarMuscles
 
 MASS, HEIGHT = 62.0, 1.65
 

@@ -39,6 +39,7 @@ class PlayerParameters(Parameters):
     rate: float = parameter(1.0, "", "speed, 1 is as recorded", minimum=0.05, maximum=20.0)
     topics: list[str] = parameter(list(INPUT_TOPICS), "", "topics to play: those no node of the replay makes again")
     listener: str = parameter("/joint_states", "", "playing starts when somebody listens to this topic; empty: at once")
+    listeners: int = parameter(1, "", "how many must listen to it", minimum=1, maximum=20)
     patience: float = parameter(10.0, "s", "longest wait for that listener", minimum=0.0, maximum=60.0)
 
 
@@ -97,10 +98,12 @@ class Player(Node):
                 f"{listener} is not played, so nobody can be waited for on it; set listener to a played topic"
             )
         deadline = time.monotonic() + self.parameters.patience
-        while listener and not self._outputs[listener].get_subscription_count():
+        wanted = self.parameters.listeners
+        while listener and (heard := self._outputs[listener].get_subscription_count()) < wanted:
             if time.monotonic() > deadline:
+                who = "nobody" if not heard else f"only {heard} of {wanted}"
                 raise ExoError(
-                    f"nobody listened to {listener} for {self.parameters.patience:g} s; start the estimator first"
+                    f"{who} listened to {listener} for {self.parameters.patience:g} s; start the estimator first"
                 )
             if self._over.wait(POLL_S):
                 return False

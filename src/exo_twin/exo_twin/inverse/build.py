@@ -21,7 +21,7 @@ from exo_twin.forward.compiler.compile import compile_walker
 from exo_twin.forward.compiler.exoskeleton import HipExoskeleton
 from exo_twin.inverse.analysis import WalkAnalysis, analyse_walk
 from exo_twin.inverse.envelope import compute_envelope
-from exo_twin.inverse.gait_cycle import StrideMoments, gait_from_motion
+from exo_twin.inverse.gait_cycle import StrideMoments, gait_from_motion, is_other
 from exo_twin.inverse.keypoint_model import BLAZEPOSE
 from exo_twin.inverse.loads import flexion_sign
 from exo_twin.inverse.muscle_analysis import MuscleAnalysis, analyse_muscles
@@ -133,7 +133,10 @@ def _mean_stride(analysis: WalkAnalysis, capture: SessionCapture) -> Gait:
     """The wearer's mean stride, with its moments where the recording tells them."""
     strides = [dataclasses.asdict(stride) for stride in capture.strides]
     loads = analysis.loads
-    moments = None if loads is None else StrideMoments(loads.time, loads.moments, loads.measured)
+    moments = None
+    if loads is not None:
+        others = {name: loads.dynamics.of(name) for name in loads.tree.coordinates if is_other(name)}
+        moments = StrideMoments(loads.time, {**loads.moments, **others}, loads.measured)
     source = f"{analysis.fit.source}, mean of {len(strides)} strides"
     return gait_from_motion(_flexion_positive(analysis), strides, source, moments)
 

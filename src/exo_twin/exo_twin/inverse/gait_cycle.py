@@ -23,14 +23,16 @@ STRIDE_LIMITS = (0.5, 3.0)
 SPEED_RESOLUTION = 0.2
 # Stance as a fraction of the stride; running lies below, standing above.
 STANCE_LIMITS = (0.4, 0.85)
+# What else moves a leg, where the model has it: the live estimator takes it from the mean stride.
+OTHER_JOINTS = ("hip_adduction", "hip_rotation", "subtalar_angle")
 # Of a stride's samples: its force counts as measured although an edge of a contact was not.
 MEASURED_SHARE = 0.95
 
 
 @dataclasses.dataclass(frozen=True)
 class StrideMoments:
-    """Joint moments of a recording: `time` (n,) s; `moments` leg coordinate -> (n,) Nm, flexion positive; `measured`
-    side -> (n,) whether the ground's force on that foot was measured."""
+    """Joint moments of a recording: `time` (n,) s; `moments` leg coordinate, also of :data:`OTHER_JOINTS`, -> (n,) Nm,
+    flexion positive; `measured` side -> (n,) whether the ground's force on that foot was measured."""
 
     time: FloatArray
     moments: Mapping[str, FloatArray]
@@ -55,7 +57,7 @@ def gait_from_motion(
 
     Returns
     -------
-    The mean stride. Beside the six leg coordinates its curves hold `pelvis_tilt` (rad),
+    The mean stride. Beside the six leg coordinates its curves hold :data:`OTHER_JOINTS` (rad), `pelvis_tilt` (rad),
     `pelvis_tz` (m, height) and `pelvis_tx_velocity` (m/s) where the recording has them.
 
     Raises
@@ -110,12 +112,11 @@ def _moment_curves(
         known = own.measured[side].astype(float)
         share = [float(_resample(own.time, known, stride).mean()) for stride in by_side[side]]
         strides = [s for s, part in zip(by_side[side], share, strict=True) if part >= MEASURED_SHARE] or by_side[side]
-        for name in (name for name in LEG_COORDINATES if name[-1] == side):
+        for name in (name for name in own.moments if name[-1] == side):
             cycles = np.array([_resample(own.time, own.moments[name], stride) for stride in strides])
             curves[name] = close_curve(cycles.mean(axis=0))
             deviations[name] = cycles.std(axis=0, ddof=1) if len(cycles) > 1 else np.zeros(CURVE_POINTS)
-    ordered = {name: curves[name] for name in LEG_COORDINATES}
-    return ordered, {name: deviations[name] for name in LEG_COORDINATES}
+    return {name: curves[name] for name in own.moments}, {name: deviations[name] for name in own.moments}
 
 
 def close_curve(curve: FloatArray, harmonics: int = HARMONICS) -> FloatArray:
@@ -153,7 +154,8 @@ def _stride(entry: Mapping[str, Any], table: Storage) -> dict[str, Any]:
 def _series(table: Storage) -> dict[str, FloatArray]:
     """Curve name -> values over time, rad, m or m/s."""
     angle = np.deg2rad(1.0) if table.in_degrees else 1.0
-    series = {name: angle * table.column(name) for name in LEG_COORDINATES}
+    others = [name for name in table.columns if is_other(name)]
+    series = {name: angle * table.column(name) for name in (*LEG_COORDINATES, *others)}
     if "pelvis_tilt" in table.columns:
         series["pelvis_tilt"] = angle * table.column("pelvis_tilt")
     if "pelvis_ty" in table.columns:
@@ -163,9 +165,14 @@ def _series(table: Storage) -> dict[str, FloatArray]:
     return series
 
 
+def is_other(coordinate: str) -> bool:
+    """Whether it is one of :data:`OTHER_JOINTS`, of either side."""
+    return coordinate[:-2] in OTHER_JOINTS and coordinate[-2:] in ("_l", "_r")
+
+
 def _side_of(name: str) -> str:
     """Whose cycle a curve follows: its own leg's, else the left leg's."""
-    return name[-1] if name in LEG_COORDINATES else SIDES[0]
+    return name[-1] if name in LEG_COORDINATES or is_other(name) else SIDES[0]
 
 
 def _resample(time: FloatArray, values: FloatArray, stride: Mapping[str, Any]) -> FloatArray:

@@ -42,12 +42,21 @@ SIDE_WORDS = ("left", "right")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HipState:
-    """Both hips, left first: angle rad, rate rad/s, standard deviation rad; `seen`: whether anything tells the hip."""
+    """Both hips, left first.
+
+    Attributes
+    ----------
+    angle, rate, sd : rad, rad/s and rad.
+    told_angle, told_rate : what tells each hip now, before the light filter: the encoder, without it the IMUs; NaN
+        where nothing does. The phase follows these, so that IMUs do not touch it while encoders live.
+    complaints : sentences.
+    """
 
     angle: Pair
     rate: Pair
     sd: Pair
-    seen: tuple[bool, bool]
+    told_angle: Pair
+    told_rate: Pair
     complaints: tuple[str, ...]
 
 
@@ -101,7 +110,7 @@ class HipFusion:
             complaints.append(f"no IMU of {missing} has been heard")
         if encoders is None:
             complaints.append("the encoders are silent")
-        spread, seen = [], []
+        spread, told = [], []
         for i, (hip, thigh) in enumerate(zip(self._hips, thighs, strict=True)):
             reading = (encoders.position[i] - self._zero[i], encoders.velocity[i]) if encoders else (math.nan, math.nan)
             turn = _between(thigh, pelvis)
@@ -112,13 +121,14 @@ class HipFusion:
                     f"the encoder of the {SIDE_WORDS[i]} hip tells no number, an impossible one, or hangs"
                 )
             spread.append(self._correct(i, reading if trusted else None, turn, pelvis is not None, gap))
-            seen.append(spread[-1] < UNKNOWN_HIP_SD)
+            told.append(reading if trusted else (hip.imu + hip.off, turn))
         (left, right) = self._hips
         return HipState(
             (left.angle, right.angle),
             (left.rate, right.rate),
             (spread[0], spread[1]),
-            (seen[0], seen[1]),
+            (told[0][0], told[1][0]),
+            (told[0][1], told[1][1]),
             tuple(complaints),
         )
 

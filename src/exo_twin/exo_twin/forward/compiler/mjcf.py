@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from exo_common.frames import SIDES
 from exo_twin.forward.compiler.exoskeleton import HipExoskeleton, box_inertia
-from exo_twin.forward.compiler.groups import MEMBERS
 from exo_twin.forward.compiler.skeleton import Segment, Skeleton
 from exo_twin.forward.compiler.tendon_fit import Tendon
-from exo_twin.planar_muscles import MUSCLES
+from exo_twin.planar_muscles import MEMBERS, MUSCLES
 
 FloatArray = NDArray[np.float64]
 
