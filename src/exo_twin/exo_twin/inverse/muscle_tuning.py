@@ -21,9 +21,9 @@ from scipy.optimize import brentq
 
 from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES, SIDES
-from exo_twin.planar_muscles import MEMBERS
 from exo_twin.forward.compiler.skeleton import neutral_pose, set_pose
 from exo_twin.opensim_runtime import opensim
+from exo_twin.planar_muscles import MEMBERS
 from exo_twin.twin import Gait
 
 FloatArray = NDArray[np.float64]
