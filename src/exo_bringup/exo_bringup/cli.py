@@ -46,6 +46,7 @@ def personalise(arguments: argparse.Namespace) -> int:
     given = [f"--{name.replace('_', '-')}" for name in BATCH_ONLY if getattr(arguments, name)]
     if given:
         raise ExoError(f"{' and '.join(given)} belong to a batch; add --batch, or leave them out")
+    from exo_bringup.muscle_report import MUSCLE_PAGE
     from exo_bringup.personalise import personalise as work
     from exo_bringup.progress import Stages
     from exo_common.session import load
@@ -54,7 +55,7 @@ def personalise(arguments: argparse.Namespace) -> int:
     result = work(session, stages)
     for warning in result.warnings:
         stages.console.print(f"  note: {warning}", style="yellow", highlight=False)
-    print(f"twin: {result.twin}\ncontroller: {result.controller}")
+    print(f"twin: {result.twin}\nmuscles: {session.folder / MUSCLE_PAGE}\ncontroller: {result.controller}")
     if result.emg is not None:
         print(f"EMG: {session.folder / 'emg' / 'report.html'}")
     return 0
