@@ -23,7 +23,7 @@ from exo_twin.inverse.muscle_forces import EFFORT, EMG_ASSISTED, STATIC_OPTIMISA
 from exo_twin.inverse.muscle_model import MuscleModel
 from exo_twin.inverse.muscle_paths import MusclePaths
 from exo_twin.inverse.muscle_sensitivity import Frames, MomentError
-from exo_twin.inverse.muscle_unknowns import Unknowns, functional_groups
+from exo_twin.inverse.muscle_unknowns import KINDS, Unknowns, functional_groups
 
 FloatArray = NDArray[np.float64]
 
@@ -91,6 +91,7 @@ def calibrate_muscles(
     channels: Sequence[str],
     weights: Weights = EMG_LED,
     mirror: bool = True,
+    kinds: Sequence[str] = KINDS,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Calibrated:
     """Calibrate a wearer's muscles; whatever cannot be calibrated stays generic and costs a sentence.
@@ -100,6 +101,7 @@ def calibrate_muscles(
     trials : walks whose envelopes are fractions of the same maxima.
     channels : of exo_emg, one per column of the trials' excitations.
     mirror : whether a leg without EMG gets the other's factors; not for a wearer whose legs differ.
+    kinds : what may change.
     progress : called with a short phrase.
 
     Raises
@@ -129,7 +131,7 @@ def calibrate_muscles(
     groups = functional_groups(
         frames.arms.mean(axis=0), leg.coordinates, leg.emg.muscles, np.asarray(leg.emg.share.any(axis=0))
     )
-    unknowns = Unknowns.of(groups, gain)
+    unknowns = Unknowns.of(groups, gain, kinds)
     solved = fit_unknowns(MomentError(frames, leg.model, leg.emg, unknowns, weights), _blocks(trials))
     strength, fibre, tendon = (
         leg.spread(unknowns.factor(solved.x, kind), mirror) for kind in ("strength", "fibre", "tendon")

@@ -8,6 +8,7 @@ activation, which is not a factor.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,7 @@ TENDON = Kind(0.85, 1.15, 0.02)
 GAIN = Kind(0.05, 2.0, 0.35)
 # A, not a factor (Lloyd and Besier 2003).
 SHAPE = Kind(-3.0, 0.0, 1.0)
+KINDS = ("strength", "fibre", "tendon", "gain", "shape")
 # A moment arm below this on average pulls neither way, m.
 SMALL_ARM_M = 0.01
 
@@ -63,14 +65,18 @@ class Unknowns:
     channels: int
 
     @staticmethod
-    def of(group: NDArray[np.int64], gain: FloatArray) -> Unknowns:
-        """Unknowns that begin at generic muscles and a first gain (k,) of every channel."""
+    def of(group: NDArray[np.int64], gain: FloatArray, kinds: Sequence[str] = KINDS) -> Unknowns:
+        """Unknowns that begin at generic muscles and a first gain (k,) of every channel; other `kinds` stay there."""
         groups = int(group.max()) + 1
         rows = [(np.zeros(groups), np.log(kind.low), np.log(kind.high), kind.sd) for kind in (STRENGTH, FIBRE, TENDON)]
         rows.append((np.log(gain), np.log(GAIN.low), np.log(GAIN.high), GAIN.sd))
         rows.append((np.zeros(1), SHAPE.low, SHAPE.high, SHAPE.sd))
         columns = [np.concatenate([np.broadcast_to(row[i], row[0].shape) for row in rows]) for i in range(4)]
-        return Unknowns(group, columns[0], columns[3], columns[1], columns[2], len(gain))
+        found = Unknowns(group, columns[0], columns[3], columns[1], columns[2], len(gain))
+        for kind in KINDS:
+            if kind not in kinds:
+                found.low[found.part(kind)] = found.high[found.part(kind)] = found.generic[found.part(kind)]
+        return found
 
     @property
     def groups(self) -> int:
@@ -78,7 +84,7 @@ class Unknowns:
         return int(self.group.max()) + 1
 
     def part(self, kind: str) -> slice:
-        """Where a kind stands in the vector: "strength", "fibre", "tendon", "gain" or "shape"."""
+        """Where one of KINDS stands in the vector."""
         g, k = self.groups, self.channels
         starts = {"strength": 0, "fibre": g, "tendon": 2 * g, "gain": 3 * g, "shape": 3 * g + k}
         length = {"gain": k, "shape": 1}.get(kind, g)
