@@ -62,6 +62,20 @@ def test_strength_is_force_times_moment_arm_of_the_muscles_that_pull_that_way():
     np.testing.assert_array_equal(found.dynamometer, 1.0)
 
 
+def test_the_table_is_read_linearly_between_its_points_and_held_beyond():
+    found = tolerance()
+    angle, speed, table = found.angle[HIP], found.velocity, found.strength[HIP]
+    between = 0.75 * angle[4] + 0.25 * angle[5]
+    told = found.capacity(
+        "hip_flexion_l", np.array([angle[4], between, 99.0]), np.array([speed[3], speed[3], speed[3]])
+    )
+    np.testing.assert_allclose(told[:, 0], table[:, 4, 3])
+    np.testing.assert_allclose(told[:, 1], 0.75 * table[:, 4, 3] + 0.25 * table[:, 5, 3])
+    np.testing.assert_allclose(told[:, 2], table[:, -1, 3])
+    halfway = found.capacity("hip_flexion_l", angle[4:5], np.array([0.8 * speed[3] + 0.2 * speed[4]]))
+    np.testing.assert_allclose(halfway[:, 0], 0.8 * table[:, 4, 3] + 0.2 * table[:, 4, 4])
+
+
 def test_shortening_muscles_are_weaker_and_lengthening_ones_stronger():
     still = tolerance().strength[:, :, 15, STILL]
     fast = tolerance().strength[:, :, 15, -2]  # in the sense of flexion
@@ -83,7 +97,13 @@ def test_no_joint_is_stronger_than_people_on_a_dynamometer():
     # Calibration counts from there: half the generic strength is half of what people reach.
     half = tolerance(0.5, generic=3.0)
     np.testing.assert_allclose(half.strength, 0.5 * found.strength, rtol=1e-9)
-    np.testing.assert_array_equal(tolerance(2.0, generic=3.0).strength, found.strength)  # a walk proves no strength
+    # A walk proves no strength, neither by force nor by lengths.
+    np.testing.assert_array_equal(tolerance(2.0, generic=3.0).strength, found.strength)
+    longer = make_model().scaled(3.0, optimal_fiber_length=1.15)
+    other = compute_tolerance(
+        tree(), make_paths(), make_model().scaled(3.0), longer, make_gait(), POSTURE, WEIGHT_HEIGHT
+    )
+    assert (other.strength <= found.strength).all() and (other.strength < 0.999 * found.strength).any()
 
 
 def test_what_was_walked_is_within_the_wearers_strength():

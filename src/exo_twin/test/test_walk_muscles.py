@@ -79,6 +79,10 @@ def test_reserves_are_judged_against_the_moment_of_their_joint():
     assert found["ankle_angle_l"]["verdict"] == UNTOLD
     (sentence,) = reserve_warnings(found)
     assert "ankle_angle_r (12 of 60 Nm)" in sentence and "ankle_angle_l" not in sentence
+    spike = STATIC.reserve.copy()
+    spike[50, 5] = 0.2 * MOMENT[:, 5].min()
+    found = reserves(dataclasses.replace(STATIC, reserve=spike), wanted, PATHS)["ankle_angle_r"]
+    assert found["rms_pct"] < 5.0 and found["verdict"] == DOUBTFUL
     fine = reserves(STATIC, wanted, PATHS)
     assert fine["ankle_angle_r"]["verdict"] == GOOD and reserve_warnings(fine) == []
 
