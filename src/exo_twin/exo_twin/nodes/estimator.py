@@ -31,6 +31,7 @@ from exo_common.qos import CONTROL, EVERY_SAMPLE, PUBLISH
 from exo_interfaces.msg import EmgEnvelope, Keypoints, TwinState
 from exo_twin.estimator import Estimator, TwinEstimate
 from exo_twin.live.samples import (
+    CLOCK_SET_S,
     ENVELOPE,
     IMUS,
     INPUTS,
@@ -46,8 +47,9 @@ from exo_twin.live.samples import (
 from exo_twin.lockstep import FIELDS
 from exo_twin.twin import Twin
 
-# Joint states silent for so long are replaced as triggers by IMUs, at no more than 100 Hz (less what stamps tremble).
-JOINTS_SILENT_NS = NS_PER_S // 10
+# Joint states silent for so long, by their stamps and by arrival (a fast replay squeezes stamps), are replaced as
+# triggers by IMUs, at no more than 100 Hz (less what stamps tremble). At the start they get longer to appear.
+JOINTS_SILENT_S, JOINTS_START_S = 0.1, 2.0
 LEAST_PERIOD_NS = NS_PER_S // 110
 
 
@@ -73,6 +75,7 @@ class EstimatorNode(Node):
         self._estimator = Estimator(Twin.load(Path(parameters.twin)))
         self._newest = Newest()
         self._last_tick_ns = self._last_joints_ns = 0
+        self._joints_due_s = time.monotonic() + JOINTS_START_S
         self._message = StateMessage(self._estimator.muscles)
         self._joints = JointState(name=list(LEG_COORDINATES))
         self._states = self.create_publisher(TwinState, "/twin/state", PUBLISH)
@@ -91,6 +94,7 @@ class EstimatorNode(Node):
 
     def _listen(self) -> None:
         """Subscribe to what triggers estimates."""
+        self._joints_due_s = time.monotonic() + JOINTS_START_S
         self.create_subscription(JointState, JOINT_STATES, self._on_joints, self._qos)
         for topic in IMUS:
             self.create_subscription(Imu, topic, partial(self._on_imu, topic), self._qos)
@@ -107,16 +111,18 @@ class EstimatorNode(Node):
             self._tick(sample.stamp_ns)
 
     def _imu_must_trigger(self, sample: ImuSample) -> bool:
-        if not self._last_joints_ns:
-            # Encoders that were never heard get the same time to appear.
-            self._last_joints_ns = sample.stamp_ns
-        silent = sample.stamp_ns - self._last_joints_ns > JOINTS_SILENT_NS
+        silent = sample.stamp_ns - self._last_joints_ns > JOINTS_SILENT_S * NS_PER_S
+        silent = silent and time.monotonic() > self._joints_due_s
         return silent and sample.stamp_ns - self._last_tick_ns >= LEAST_PERIOD_NS
 
     def _on_joints(self, message: JointState) -> None:
         sample = joint_sample(message)
-        if sample is not None and self._newest.offer(JOINT_STATES, sample):
-            self._last_joints_ns = sample.stamp_ns
+        if sample is None or not self._newest.offer(JOINT_STATES, sample):
+            return
+        self._last_joints_ns = sample.stamp_ns
+        self._joints_due_s = time.monotonic() + JOINTS_SILENT_S
+        # Encoders that come back late must not turn time back.
+        if not 0 <= self._last_tick_ns - sample.stamp_ns <= CLOCK_SET_S * NS_PER_S:
             self._tick(sample.stamp_ns)
 
     def _tick(self, stamp_ns: int) -> None:
