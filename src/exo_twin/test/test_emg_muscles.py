@@ -7,7 +7,8 @@ import pytest
 
 from exo_common.errors import ExoError
 from exo_emg.muscles import GROUP_CHANNELS, MUSCLES
-from exo_twin.inverse.emg_muscles import GAINS, EmgMap, emg_targets, muscles_of, pooled_gain, shaped, without_silent
+from exo_twin.inverse.emg_muscles import GAINS, EmgMap, emg_targets, pooled_gain, shaped, without_silent
+from exo_twin.inverse.muscle_names import muscles_of
 
 TRUNK = {"erector_spinae", "rectus_abdominis", "external_oblique", "multifidus"}
 

@@ -10,7 +10,7 @@ by cross-validation inside the walks given. Tendons are taken as rigid.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from exo_twin.inverse.muscle_forces import EFFORT, EMG_ASSISTED, STATIC_OPTIMISA
 from exo_twin.inverse.muscle_model import MuscleModel
 from exo_twin.inverse.muscle_paths import MusclePaths
 from exo_twin.inverse.muscle_sensitivity import Frames, MomentError
-from exo_twin.inverse.muscle_unknowns import KINDS, Unknowns, functional_groups
+from exo_twin.inverse.muscle_unknowns import GAIN, KINDS, Unknowns, functional_groups
 
 FloatArray = NDArray[np.float64]
 
@@ -91,6 +91,7 @@ def calibrate_muscles(
     channels: Sequence[str],
     weights: Weights = EMG_LED,
     mirror: bool = True,
+    known_gain: Mapping[str, float] | None = None,
     kinds: Sequence[str] = KINDS,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Calibrated:
@@ -101,6 +102,8 @@ def calibrate_muscles(
     trials : walks whose envelopes are fractions of the same maxima.
     channels : of exo_emg, one per column of the trials' excitations.
     mirror : whether a leg without EMG gets the other's factors; not for a wearer whose legs differ.
+    known_gain : of channels whose maximum is that of full effort: 1, or what an earlier calibration found. The others
+        begin at one gain for all, see `emg_muscles.pooled_gain`.
     kinds : what may change.
     progress : called with a short phrase.
 
@@ -108,14 +111,14 @@ def calibrate_muscles(
     ------
     ExoError : if a trial's arrays do not fit together.
     """
-    trials = [_usable(trial, paths, channels) for trial in trials]
+    usable = [_usable(trial, paths, channels) for trial in trials]
     excitation = np.concatenate([np.zeros((0, len(channels))), *(trial.excitation for trial in trials)])
     excitation, silent = without_silent(channels, excitation)
     alive = [name for name, column in zip(channels, excitation.T, strict=True) if np.isfinite(column).any()]
     emg = EmgMap.of(alive, model.names)
     kept = [list(channels).index(name) for name in emg.channels]
     warnings = (*silent, *emg.warnings)
-    seconds = sum(float(np.ptp(trial.time)) for trial in trials if len(trial.time))
+    seconds = sum(_seconds(part, trial) for part, trial in zip(usable, trials, strict=True))
     if not kept or seconds < SHORTEST_S:
         why = f"{seconds:.2g} s have EMG and joint moments, {SHORTEST_S:g} s are needed" if kept else "no EMG is usable"
         generic = np.ones(len(model.names))
@@ -124,10 +127,10 @@ def calibrate_muscles(
             model, dict.fromkeys(emg.channels, 1.0), 0.0, generic, generic, generic, warnings=(*warnings, told)
         )
     progress("calibrating muscles")
-    trials = [dataclasses.replace(trial, excitation=trial.excitation[:, kept]) for trial in trials]
+    trials = [dataclasses.replace(trial, excitation=trial.excitation[:, kept]) for trial in usable if len(trial.time)]
     leg = _Leg.of(paths, model, emg)
     frames = leg.frames(trials)
-    gain = np.full(len(kept), leg.first_gain(trials, frames))
+    gain = leg.first_gain(trials, frames, known_gain or {})
     groups = functional_groups(
         frames.arms.mean(axis=0), leg.coordinates, leg.emg.muscles, np.asarray(leg.emg.share.any(axis=0))
     )
@@ -160,6 +163,11 @@ def _usable(trial: CalibrationTrial, paths: MusclePaths, channels: Sequence[str]
             raise ExoError(f"{name} of a calibration trial has shape {getattr(trial, name).shape}, {shape} is needed")
     known = np.isfinite(trial.moment).any(axis=1) & np.isfinite(trial.excitation).any(axis=1)
     return trial.part(np.asarray(known))
+
+
+def _seconds(part: CalibrationTrial, trial: CalibrationTrial) -> float:
+    """How long the frames of a part last, s."""
+    return len(part.time) * float(np.median(np.diff(trial.time))) if len(trial.time) > 1 else 0.0
 
 
 def _blocks(trials: Sequence[CalibrationTrial]) -> NDArray[np.int64]:
@@ -208,12 +216,16 @@ class _Leg:
             np.concatenate([trial.excitation for trial in trials]),
         )
 
-    def first_gain(self, trials: Sequence[CalibrationTrial], frames: Frames) -> float:
-        """One for all channels, from static optimisation with generic muscles."""
+    def first_gain(self, trials: Sequence[CalibrationTrial], frames: Frames, known: Mapping[str, float]) -> FloatArray:
+        """Of every channel (k,): what is known, else one for all, from static optimisation with generic muscles."""
+        names = self.emg.channels
+        others = [k for k, name in enumerate(names) if name not in known]
+        emg = EmgMap.of([names[k] for k in others], self.emg.muscles)
         solver = MuscleSolver(self.paths, self.whole, STATIC_OPTIMISATION)
         static = [solver.solve(t.time, t.q, t.qd, t.moment).activation[:, self.index] for t in trials]
-        target = self.emg.activation(frames.excitation)
-        return pooled_gain(self.emg, target, np.concatenate(static), self.model.max_isometric_force)
+        target = emg.activation(frames.excitation[:, others])
+        common = pooled_gain(emg, target, np.concatenate(static), self.model.max_isometric_force)
+        return np.clip([known.get(name, common) for name in names], GAIN.low, GAIN.high)
 
     def spread(self, factor: FloatArray, mirror: bool) -> FloatArray:
         """Factors (m,) of all muscles; those of a leg that EMG does not tell of are the other's, or 1."""

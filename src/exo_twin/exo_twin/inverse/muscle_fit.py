@@ -84,7 +84,7 @@ def solve_unknowns(error: MomentError, pull: float) -> FloatArray:
 def _unseen(error: MomentError, fold: NDArray[np.int64], pull: float) -> float:
     """RMS reserve, Nm, of frames that a solution from the others has not seen."""
     squares = []
-    for k in range(FOLDS):
+    for k in np.unique(fold):
         rest = error.rows(fold == k)
         reserve = rest.reserve(solve_unknowns(error.rows(fold != k), pull))
         squares.append(np.square(reserve[np.isfinite(rest.frames.moment)]))
