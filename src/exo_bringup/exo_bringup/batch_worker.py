@@ -68,11 +68,16 @@ def _analyse(job: dict[str, Any], brought: WearerSessions, folder: Path, result:
     failed = [f"{walk['walk']}: {walk['reason']}" for walk in walks if walk["status"] != OK]
     result |= {"walks": walks, "warnings": found.summary["warnings"], "reason": "; ".join(failed)}
     if job["twin"]:
-        from exo_twin.inverse.build import build_twin
+        from exo_twin.inverse.build import FurtherWalk, build_twin
 
         inputs = brought.inputs | ({generic.name: generic} if generic is not None else {})
         _step("EMG")
         emg = use_emg(own_emg(found.fitted), found.capture)
+        further = [
+            FurtherWalk(capture, own, forces_of(session, capture))
+            for session, capture in found.others
+            if (own := use_emg(own_emg(session), capture).muscles) is not None
+        ]
         _step("twin")
         try:
             twin = build_twin(
@@ -86,6 +91,7 @@ def _analyse(job: dict[str, Any], brought: WearerSessions, folder: Path, result:
                 forces_of(found.fitted, found.capture),
                 generic_of(found.fitted, generic),
                 emg.muscles,
+                further,
             )
             write_muscle_page(twin, folder / MUSCLE_PAGE, brought.wearer)
         except ExoError as error:

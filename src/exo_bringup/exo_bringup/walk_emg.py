@@ -48,7 +48,8 @@ def use_emg(session: Session, capture: SessionCapture) -> SessionEmgUse:
         return SessionEmgUse(walk, None, (*walk.warnings, "no EMG channel is good; muscles are estimated without EMG"))
     names = tuple(walk.channels[i].name for i in good)
     full_effort = tuple(walk.channels[i].method == MVC for i in good)
-    muscles = WalkEmg(walk.time, names, walk.envelope[:, good], full_effort, walk.normalisation)
+    maxima = np.array([walk.channels[i].maximum_v for i in good])
+    muscles = WalkEmg(walk.time, names, walk.envelope[:, good], full_effort, maxima, walk.normalisation)
     return SessionEmgUse(walk, muscles, walk.warnings)
 
 
@@ -69,11 +70,11 @@ def _given_envelopes(session: Session, capture: SessionCapture) -> SessionEmgUse
     time, envelope = emg.time_s[::every], np.maximum(emg.recording.samples[::every], 0.0)
     muscles = emg.recording.layout.muscles
     peaks = stride_peaks(envelope, time, muscles, strides)
-    of_peak = envelope / np.where(peaks > 0.0, peaks, 1.0)
+    maxima = np.where(peaks > 0.0, peaks, 1.0)
     source = "envelopes as given, fractions of their peak in the walk's strides"
     told = (
         f"{emg.recording.source} holds envelopes: they are used for the muscles as they are, but bad channels cannot "
         "be told from them; give the raw EMG",
         *(f"EMG: {note}" for note in emg.recording.notes),
     )
-    return SessionEmgUse(None, WalkEmg(time, muscles, of_peak, (False,) * len(muscles), source), told)
+    return SessionEmgUse(None, WalkEmg(time, muscles, envelope / maxima, (False,) * len(muscles), maxima, source), told)

@@ -109,7 +109,7 @@ class WalkResult:
 
 @dataclasses.dataclass(frozen=True)
 class WearerResult:
-    """Summary for people and files, and the captured walk that the model was fitted to.
+    """Summary for people and files, the captured walk that the model was fitted to, and the others.
 
     `summary` holds `warnings`, `scaling`, and `walks`: one mapping per walk, with `status` "ok" or "failed" and its
     `reason`.
@@ -118,6 +118,7 @@ class WearerResult:
     summary: dict[str, Any]
     fitted: Session
     capture: SessionCapture
+    others: tuple[tuple[Session, SessionCapture], ...] = ()
 
 
 def analyse_wearer(
@@ -141,6 +142,7 @@ def analyse_wearer(
     failures: dict[str, str] = {}
     rows: dict[str, dict[str, Any]] = {}
     first: list[tuple[Session, WalkResult]] = []
+    others: list[tuple[Session, SessionCapture]] = []
     with (
         tempfile.TemporaryDirectory(prefix="exo_inverse_") as scratch,
         writing(folder / FOLDER, KIND, wearer.id, inputs, warnings) as target,
@@ -153,7 +155,9 @@ def analyse_wearer(
                 walk = _solve(session, Path(scratch), generic, known, lambda text: progress(f"{name}: {text}"))
                 save_walk(walk, target / name, f"{wearer.id}, {name}", wearer, norms)
                 rows[name] = _row(walk)
-                if not first:
+                if first:
+                    others.append((session, walk.capture))
+                else:
                     first.append((session, walk))
 
             _attempt(name, failures, solve)
@@ -176,7 +180,7 @@ def analyse_wearer(
             "walks": [{"walk": name} | rows[name] for name in brought.sessions],
         }
         (target / QUALITY).write_text(yaml.safe_dump(summary, sort_keys=False, width=120), encoding="utf-8")
-    return WearerResult(summary, first[0][0], first[0][1].capture)
+    return WearerResult(summary, first[0][0], first[0][1].capture, tuple(others))
 
 
 def save_walk(walk: WalkResult, folder: Path, title: str, wearer: Wearer, norms: Norms | None) -> None:

@@ -66,7 +66,12 @@ def walk_emg():
     }
     envelope = np.column_stack(list(channels.values()))
     return WalkEmg(
-        table.time[::20], tuple(channels), envelope, (False,) * len(channels), "fractions of the walk's peak"
+        table.time[::20],
+        tuple(channels),
+        envelope,
+        (False,) * len(channels),
+        np.ones(len(channels)),
+        "fractions of the walk's peak",
     )
 
 

@@ -24,7 +24,9 @@ EMG_TIME = np.arange(-0.2, 2.2, 0.005)
 
 def walk_emg(full_effort=False, **channels):
     envelope = np.column_stack(list(channels.values()))
-    return WalkEmg(EMG_TIME, tuple(channels), envelope, (full_effort,) * len(channels), "a test")
+    return WalkEmg(
+        EMG_TIME, tuple(channels), envelope, (full_effort,) * len(channels), np.ones(len(channels)), "a test"
+    )
 
 
 def envelope(peak=1.0, delay=ELECTROMECHANICAL_DELAY_S):
@@ -43,6 +45,19 @@ def test_levels_come_from_the_moments_where_the_maximum_is_not_that_of_full_effo
         assert np.isnan(found.target[:, TIBIALIS]).all()
     found, _ = measured_activation(walk_emg(True, soleus_r=envelope(0.25)), STATIC, MUSCLES)
     assert found.gain[0] == 1.0 and np.nanmax(found.target[:, SOLEUS]) == pytest.approx(0.25, rel=0.05)
+
+
+def test_another_walk_is_told_in_the_first_ones_maxima():
+    first = dataclasses.replace(
+        walk_emg(soleus_r=envelope(), tibialis_anterior_r=envelope()), maximum=np.array([2.0, 1.0])
+    )
+    other = dataclasses.replace(
+        walk_emg(vastus_lateralis_r=envelope(), soleus_r=envelope()), maximum=np.array([1.0, 3.0])
+    )
+    found = other.like(first)
+    assert found.channels == first.channels and found.maximum is first.maximum
+    np.testing.assert_allclose(found.envelope[:, 0], 1.5 * envelope())
+    assert np.isnan(found.envelope[:, 1]).all()
 
 
 def test_silent_and_foreign_channels_cost_a_sentence_each_and_the_others_stay():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 import tempfile
@@ -19,7 +20,7 @@ from exo_common.session import Wearer
 from exo_twin.calibration import CALIBRATION_FILE, TwinCalibration
 from exo_twin.forward.compiler.compile import compile_walker
 from exo_twin.forward.compiler.exoskeleton import HipExoskeleton
-from exo_twin.inverse.analysis import WalkAnalysis, analyse_walk
+from exo_twin.inverse.analysis import WalkAnalysis, analyse_further_walk, analyse_walk
 from exo_twin.inverse.envelope import compute_envelope
 from exo_twin.inverse.gait_cycle import StrideMoments, gait_from_motion, is_other
 from exo_twin.inverse.keypoint_model import BLAZEPOSE
@@ -41,6 +42,15 @@ MUSCLE_MODEL = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class FurtherWalk:
+    """Another walk of the same wearer with the same skin markers and electrodes; `signals` as of analyse_walk."""
+
+    capture: SessionCapture
+    emg: WalkEmg
+    signals: Sequence[PlateSignal] = ()
+
+
 def build_twin(
     capture: SessionCapture,
     wearer: Wearer,
@@ -52,6 +62,7 @@ def build_twin(
     signals: Sequence[PlateSignal] = (),
     generic: Path | None = None,
     emg: WalkEmg | None = None,
+    further: Sequence[FurtherWalk] = (),
 ) -> Path:
     """Build the whole twin of a wearer from a captured walk.
 
@@ -65,6 +76,7 @@ def build_twin(
     progress : called with a short phrase at the start of every step.
     convention, signals, generic : see analyse_walk.
     emg : of the same walk, on its clock.
+    further : walks of the same day to calibrate the muscles from as well.
 
     Returns
     -------
@@ -90,7 +102,14 @@ def build_twin(
         gait = _mean_stride(analysis, capture)
         retuned = retune_tendons(scaling.model, gait)
         found += tuning_warnings(retuned)
-        muscles = analyse_muscles(scaling.model, analysis, emg, wearer.affected_side == "none", progress)
+        muscles = analyse_muscles(
+            scaling.model,
+            analysis,
+            emg,
+            [] if emg is None else _analysed(further, analysis, wearer, progress),
+            wearer.affected_side == "none",
+            progress,
+        )
         if muscles.model is not muscles.scaled:
             write_muscles(scaling.model, muscles.model)
         found += muscles.warnings
@@ -127,6 +146,18 @@ def build_twin(
             )
             shutil.copy(work / "opensim.log", target / "opensim.log")
     return folder
+
+
+def _analysed(
+    further: Sequence[FurtherWalk], known: WalkAnalysis, wearer: Wearer, progress: Callable[[str], None]
+) -> list[tuple[WalkAnalysis, WalkEmg]]:
+    """Further walks on the wearer's model; those that cannot be solved are passed over."""
+    found = []
+    for walk in further:
+        progress("further walks")
+        with contextlib.suppress(ExoError):
+            found.append((analyse_further_walk(known, walk.capture, wearer, walk.signals), walk.emg))
+    return found
 
 
 def _mean_stride(analysis: WalkAnalysis, capture: SessionCapture) -> Gait:

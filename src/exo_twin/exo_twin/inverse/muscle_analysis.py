@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,7 @@ def analyse_muscles(
     osim: Path,
     analysis: WalkAnalysis,
     emg: WalkEmg | None = None,
+    further: Sequence[tuple[WalkAnalysis, WalkEmg]] = (),
     symmetric: bool = True,
     progress: Progress = lambda _: None,
 ) -> MuscleAnalysis:
@@ -96,6 +97,7 @@ def analyse_muscles(
     ----------
     osim : the wearer's scaled model, of `analysis`.
     emg : of the same walk.
+    further : walks on the same model with their EMG, to calibrate from as well.
     symmetric : whether a leg without EMG may be taken to have the other's muscles.
 
     Raises
@@ -111,7 +113,8 @@ def analyse_muscles(
             () if emg is None else ("the EMG is not used: without joint moments it cannot be merged with the motion",)
         )
         return MuscleAnalysis(fit, scaled, scaled, None, None, (*muscle_quality.path_warnings(fit), *told))
-    calibrated, notes = _calibrate(analysis, fit.paths, scaled, emg, symmetric, progress)
+    walks = [] if emg is None else [(analysis, emg), *((walk, own.like(emg)) for walk, own in further)]
+    calibrated, notes = _calibrate(walks, fit.paths, scaled, symmetric, progress)
     own = scaled if calibrated is None else calibrated.model
     progress("muscle activations and forces")
     walk = solve_walk(analysis, fit.paths, scaled, emg, calibrated)
@@ -121,21 +124,22 @@ def analyse_muscles(
 
 
 def _calibrate(
-    analysis: WalkAnalysis,
+    walks: Sequence[tuple[WalkAnalysis, WalkEmg]],
     paths: MusclePaths,
     muscles: MuscleModel,
-    emg: WalkEmg | None,
     symmetric: bool,
     progress: Progress,
 ) -> tuple[Calibrated | None, tuple[str, ...]]:
-    """The muscles calibrated to the walk; None, and why, where plates or EMG do not allow it or it does not help."""
-    if emg is None:
+    """The muscles calibrated to the walks; None, and why, where plates or EMG do not allow it or it does not help."""
+    if not walks:
         return None, ()
-    if analysis.loads is None or analysis.loads.plates is None:
+    measured = [(walk, emg) for walk, emg in walks if walk.loads is not None and walk.loads.plates is not None]
+    if not measured:
         return None, ("the muscles stay generic: calibration needs moments from force plates beside the EMG",)
     try:
-        trial = calibration_trial(analysis, paths, emg)
-        found = calibrate_muscles([trial], paths, muscles, emg.channels, mirror=symmetric, progress=progress)
+        trials = [calibration_trial(walk, paths, emg) for walk, emg in measured]
+        channels = walks[0][1].channels
+        found = calibrate_muscles(trials, paths, muscles, channels, mirror=symmetric, progress=progress)
     except ExoError as refusal:
         return None, (f"the muscles stay generic: {refusal}",)
     if found.pull == 0.0:

@@ -42,6 +42,7 @@ class WalkEmg:
     envelope : (j, k) fractions of each channel's maximum, without delay, NaN where not usable.
     full_effort : whether each channel's maximum is that of full effort; else it is that of this walk, and levels say
         nothing.
+    maximum : (k,) what each channel's fractions are of, V, or whatever unit all walks of the wearer share.
     source : half a sentence: what the maxima are.
     """
 
@@ -49,7 +50,17 @@ class WalkEmg:
     channels: tuple[str, ...]
     envelope: FloatArray
     full_effort: tuple[bool, ...]
+    maximum: FloatArray
     source: str
+
+    def like(self, other: WalkEmg) -> WalkEmg:
+        """The same as fractions of another walk's maxima, with its channels; NaN of those that this walk lacks."""
+        envelope = np.full((len(self.time), len(other.channels)), np.nan)
+        for k, name in enumerate(other.channels):
+            if name in self.channels:
+                own = self.channels.index(name)
+                envelope[:, k] = self.envelope[:, own] * self.maximum[own] / other.maximum[k]
+        return dataclasses.replace(other, time=self.time, envelope=envelope)
 
 
 @dataclasses.dataclass(frozen=True)
