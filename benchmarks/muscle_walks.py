@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import functools
 import multiprocessing
 import tempfile
 from pathlib import Path
@@ -88,8 +89,9 @@ class EmgWalk:
         return CalibrationTrial(self.time, self.q, self.qd, self.moment, self.excitation / peak)
 
 
+@functools.cache
 def gait_speeds(data: Path, generic: Path) -> list[list[EmgWalk]]:
-    """The walks of every wearer, comfortable before fast; two wearers at a time."""
+    """The walks of every wearer, comfortable before fast; two wearers at a time, once per process."""
     wearers = [entry.name for entry in find_wearers(data / "gait_speeds")]
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(JOBS, mp_context=context) as pool:

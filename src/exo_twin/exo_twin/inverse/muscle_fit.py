@@ -17,7 +17,7 @@ PULLS = (300.0, 100.0, 30.0, 10.0, 3.0)
 FOLDS = 4
 BLOCK_S = 0.15  # consecutive frames that are left out together
 STEPS_MAX, HALVINGS = 20, 8
-SETTLED = 1e-4  # relative fall of the cost at which it is settled
+SETTLED = 1e-3  # relative fall of the cost at which it is settled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,21 +38,25 @@ def fit_unknowns(error: MomentError, block: NDArray[np.int64]) -> Solved:
     ----------
     block : (n,) running number of the block of frames that are left out together.
     """
-    unseen = {pull: _unseen(error, block % FOLDS, pull) for pull in PULLS}
-    pull = min(PULLS, key=unseen.__getitem__)
+    unseen = _unseen(error, block % FOLDS)
+    pull = min(unseen, key=unseen.__getitem__)
     x = solve_unknowns(error, pull)
     return Solved(x, pull, _rms(error, error.unknowns.generic), _rms(error, x), unseen[pull])
 
 
-def solve_unknowns(error: MomentError, pull: float) -> FloatArray:
+def solve_unknowns(error: MomentError, pull: float, start: FloatArray | None = None) -> FloatArray:
     """The numbers (p,) that make reserves and distance from the generic numbers small together.
 
     Gauss-Newton steps on the numbers that are free, shortened until the cost falls; a number at its bound that wants
     to leave it is held.
+
+    Parameters
+    ----------
+    start : (p,) to begin with; None: the generic numbers.
     """
     unknowns, root = error.unknowns, np.sqrt(np.asarray(error.weights.moment))
     tie = np.sqrt(pull) / unknowns.sd
-    x = unknowns.generic.copy()
+    x = (unknowns.generic if start is None else start).copy()
 
     def cost(reserve: FloatArray, at: FloatArray) -> float:
         return float(np.sum((root * reserve) ** 2) + np.sum((tie * (at - unknowns.generic)) ** 2))
@@ -81,14 +85,16 @@ def solve_unknowns(error: MomentError, pull: float) -> FloatArray:
     return x
 
 
-def _unseen(error: MomentError, fold: NDArray[np.int64], pull: float) -> float:
-    """RMS reserve, Nm, of frames that a solution from the others has not seen."""
-    squares = []
+def _unseen(error: MomentError, fold: NDArray[np.int64]) -> dict[float, float]:
+    """For every pull the RMS reserve, Nm, of frames that a solution from the others has not seen."""
+    squares: dict[float, list[FloatArray]] = {pull: [] for pull in PULLS}
     for k in np.unique(fold):
-        rest = error.rows(fold == k)
-        reserve = rest.reserve(solve_unknowns(error.rows(fold != k), pull))
-        squares.append(np.square(reserve[np.isfinite(rest.frames.moment)]))
-    return float(np.sqrt(np.mean(np.concatenate(squares))))
+        seen, rest = error.rows(fold != k), error.rows(fold == k)
+        wanted, x = np.isfinite(rest.frames.moment), error.unknowns.generic
+        for pull in PULLS:  # from the strongest on, each from the solution of the one before
+            x = solve_unknowns(seen, pull, x)
+            squares[pull].append(np.square(rest.reserve(x)[wanted]))
+    return {pull: float(np.sqrt(np.mean(np.concatenate(own)))) for pull, own in squares.items()}
 
 
 def _rms(error: MomentError, x: FloatArray) -> float:
