@@ -138,8 +138,13 @@ def _calibrate(
         return None, ("the muscles stay generic: calibration needs moments from force plates beside the EMG",)
     try:
         trials = [calibration_trial(walk, paths, emg) for walk, emg in measured]
-        channels = walks[0][1].channels
-        found = calibrate_muscles(trials, paths, muscles, channels, mirror=symmetric, progress=progress)
+        first = walks[0][1]
+        full = {
+            name: 1.0 for name, of_full_effort in zip(first.channels, first.full_effort, strict=True) if of_full_effort
+        }
+        found = calibrate_muscles(
+            trials, paths, muscles, first.channels, mirror=symmetric, known_gain=full, progress=progress
+        )
     except ExoError as refusal:
         return None, (f"the muscles stay generic: {refusal}",)
     if found.pull == 0.0:
