@@ -8,7 +8,10 @@ import pytest
 from exo_common.errors import ExoError
 from exo_twin.inverse import muscle_path_fit
 from exo_twin.inverse.muscle_path_fit import fit_muscle_paths
-from exo_twin.inverse.muscle_path_quality import PathFit, PathQuality
+from exo_twin.inverse.muscle_path_jumps import jumping
+from exo_twin.inverse.muscle_path_quality import PathFit, PathQuality, errors, judged
+from exo_twin.inverse.muscle_path_samples import PathSamples
+from exo_twin.inverse.muscle_path_solve import solve_group
 from exo_twin.inverse.muscle_paths import MusclePaths, exponents_of
 from exo_twin.inverse.tree_from_opensim import kinematic_tree
 from exo_twin.opensim_runtime import opensim
@@ -78,13 +81,63 @@ def test_arrays_come_back_and_damage_is_named(paths):
             MusclePaths.from_arrays({**arrays, f"paths_{name}": wrong})
 
 
-def test_a_muscle_beyond_the_limits_is_named(paths):
-    good = PathQuality(0.1, 0.3, 0.5, 1.0, from_solver=False, separate=False)
-    rows = (good, dataclasses.replace(good, rms_arm_mm=2.1), dataclasses.replace(good, rms_length_mm=1.2))
-    warnings = PathFit(paths, dict(zip(paths.muscles, rows, strict=True))).warnings
-    assert len(warnings) == 2
-    assert "first" in warnings[0]
-    assert "second" in warnings[1]
+def test_muscles_beyond_the_limits_and_jumping_ones_are_named(paths):
+    good = PathQuality(0.1, 0.3, 0.5, 1.0, 0.0, "", 0.1, 0.5, from_solver=False, separate=False)
+    rows = (
+        dataclasses.replace(good, jumps=0.06, jumps_at="hip_flexion_r -30 to -20 deg", rms_length_all_mm=3.0),
+        dataclasses.replace(good, rms_arm_mm=2.1),
+        dataclasses.replace(good, rms_length_mm=1.2),
+    )
+    jumping, sharp = PathFit(paths, dict(zip(paths.muscles, rows, strict=True))).warnings
+    assert "two (in 6 % of poses, at hip_flexion_r -30 to -20 deg)" in jumping
+    assert "first, second bend too sharply" in sharp
+    assert "1.2 mm and moment arms to 2.1 mm" in sharp
+
+
+class OneMuscle:
+    """A path sampler of one muscle over one coordinate."""
+
+    def __init__(self, length):
+        self._length = length
+
+    def sample(self, q):
+        step = 1e-6
+        arms = -(self._length(q + step) - self._length(q - step)) / (2 * step)
+        return PathSamples(q, self._length(q), arms[:, :, None])
+
+    def lengths(self, q, which):
+        return self._length(q)[:, which]
+
+
+def fitted(sampler):
+    """Paths of one muscle, and samples that the fit has not seen."""
+    random = np.random.default_rng(5)
+    ranges, only = np.array([[-1.0, 1.0]]), np.array([0])
+    (solved,) = solve_group(*(sampler.sample(random.uniform(-1, 1, (n, 1))) for n in (200, 60)), ranges, only, only)
+    row = solved.length[None]
+    assert solved.arms is solved.length
+    paths = MusclePaths(("m",), ("a",), ranges, np.array([[True]]), row, row)
+    return paths, sampler.sample(np.linspace(-0.99, 0.99, 100)[:, None])
+
+
+def test_jumps_of_the_model_do_not_bend_the_fit_and_are_told_from_its_errors():
+    def smooth(q):
+        return 0.3 + 0.03 * np.sin(2.0 * q)
+
+    jumpy = OneMuscle(lambda q: smooth(q) - 0.012 * (q > 0.84))
+    paths, held_out = fitted(jumpy)
+    np.testing.assert_allclose(paths.evaluate(held_out.q).length, smooth(held_out.q), atol=2e-4)
+    jumped = jumping(jumpy, paths, held_out.q, errors(paths, held_out))
+    np.testing.assert_array_equal(jumped[:, 0], held_out.q[:, 0] > 0.84)
+    quality = judged(paths, held_out, jumped, np.array([False])).quality["m"]
+    assert quality.jumps == pytest.approx(0.08)
+    assert quality.jumps_at.startswith("a 49 to ")
+    assert quality.within_limits()
+    assert quality.rms_length_all_mm == pytest.approx(12.0 * np.sqrt(0.08), rel=0.02)
+
+    sharp = OneMuscle(lambda q: smooth(q) - 0.006 * np.sin(60.0 * np.maximum(q - 0.7, 0.0)))
+    paths, held_out = fitted(sharp)
+    assert not jumping(sharp, paths, held_out.q, errors(paths, held_out)).any()
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from exo_common.errors import ExoError
-from exo_twin.inverse import muscle_path_samples, muscle_path_solve
+from exo_twin.inverse import muscle_path_jumps, muscle_path_samples, muscle_path_solve
 from exo_twin.inverse.kinematic_tree import KinematicTree
-from exo_twin.inverse.muscle_path_quality import PathFit, judged
+from exo_twin.inverse.muscle_path_jumps import jumping
+from exo_twin.inverse.muscle_path_quality import PathFit, errors, judged
 from exo_twin.inverse.muscle_path_samples import PathSampler
 from exo_twin.inverse.muscle_path_solve import Solved, solve_group
 from exo_twin.inverse.muscle_paths import MusclePaths
@@ -22,10 +23,10 @@ from exo_twin.opensim_runtime import opensim
 
 FloatArray = NDArray[np.float64]
 
-FIT_POSES, CHOICE_POSES, HELD_OUT_POSES = 448, 64, 128  # the first two together a power of two, as Sobol wants
+FIT_POSES, CHOICE_POSES, HELD_OUT_POSES = 448, 64, 256  # the first two together a power of two, as Sobol wants
 PROBE_POSES = 32  # of the held-out ones, where lengths are compared with OpenSim's moment-arm solver
 SEED = 20
-VERSION = 3  # raised when the same settings would give other numbers
+VERSION = 4  # raised when the same settings would give other numbers
 
 
 def fit_muscle_paths(
@@ -79,12 +80,13 @@ def _fit(osim: Path, tree: KinematicTree) -> PathFit:
     lengths = np.array([np.pad(one.length, (0, terms - len(one.length))) for one in ordered])
     arms = np.array([np.pad(one.arms, (0, terms - len(one.arms))) for one in ordered])
     paths = MusclePaths(sampler.muscles, sampler.coordinates, sampler.ranges, sampler.crosses, lengths, arms)
-    return judged(paths, held_out, sampler.from_solver)
+    jumped = jumping(sampler, paths, held_out.q, errors(paths, held_out))
+    return judged(paths, held_out, jumped, sampler.from_solver)
 
 
 def _key(osim: Path, tree: KinematicTree) -> str:
     """Hash of all that decides a fit: the model's file, what is free in it, our settings and OpenSim."""
-    modules = (vars(muscle_path_samples), vars(muscle_path_solve), globals())
+    modules = (vars(muscle_path_jumps), vars(muscle_path_samples), vars(muscle_path_solve), globals())
     settings = [(name, value) for module in modules for name, value in sorted(module.items()) if name.isupper()]
     free = [name for name, locked in zip(tree.coordinates, tree.locked, strict=True) if not locked]
     text = repr((settings, free, opensim.GetVersion()))

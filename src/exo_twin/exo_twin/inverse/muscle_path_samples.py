@@ -99,14 +99,14 @@ class PathSampler:
 
     def probe(self, q: FloatArray) -> None:
         """Find, at poses (n, c), the muscles for which lengths and OpenSim's moment arms contradict each other."""
-        differences, jumps = self._differences(q, self._lengths(q))
+        differences, jumps = self._differences(q, self.lengths(q))
         solved = self.solver_arms(q, np.ones(jumps.shape, dtype=bool))
         contradiction = np.where(jumps, 0.0, np.abs(differences - solved).max(axis=2))
         self._solver = contradiction.max(axis=0) > DISAGREEMENT_M
 
     def sample(self, q: FloatArray) -> PathSamples:
         """Lengths and moment arms at poses (n, c) rad."""
-        length = self._lengths(q)
+        length = self.lengths(q)
         differences, jumps = self._differences(q, length)
         wanted = jumps | self._solver
         return PathSamples(q, length, np.where(wanted[:, :, None], self.solver_arms(q, wanted), differences))
@@ -121,12 +121,12 @@ class PathSampler:
                     arms[n, i, k] = self._poser.solver_arm(int(i), int(k))
         return arms
 
-    def _lengths(self, q: FloatArray) -> FloatArray:
-        """(n, m) m."""
-        length = np.empty((len(q), len(self.muscles)))
+    def lengths(self, q: FloatArray, which: NDArray[np.int64] | None = None) -> FloatArray:
+        """(n, m) m of all muscles, or of some, at poses (n, c)."""
+        length = np.empty((len(q), len(self.muscles) if which is None else len(which)))
         for row, pose in zip(length, q, strict=True):
             self._poser.go(pose)
-            row[:] = self._poser.lengths()
+            row[:] = self._poser.lengths(which)
         return length
 
     def _differences(self, q: FloatArray, length: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:

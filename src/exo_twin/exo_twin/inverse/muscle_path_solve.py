@@ -6,8 +6,8 @@ Three ways, the next only for a muscle that the one before leaves unsatisfied:
 2. two polynomials, one through the lengths, one whose slopes are the moment arms. OpenSim's gastrocnemii need this:
    near knee extension two of their wrapping surfaces overlap, and their length falls by 6 mm/rad where force acts with
    an arm of 22 mm. OpenSim's lengthening speed follows the arms, and so does ours;
-3. one polynomial, robustly: poses off the branch that most poses are on (a path jumped over a wrapping surface) count
-   little, instead of bending the whole.
+3. one polynomial, robustly: poses off the branch that most poses are on (a path jumped over a wrapping surface, see
+   `muscle_path_jumps`) do not count, instead of bending the whole.
 """
 
 from __future__ import annotations
@@ -27,16 +27,26 @@ GOOD_ENOUGH = 0.25  # of the limits: the lowest degree that reaches this is take
 CONSISTENT = 0.5  # of the limits: one polynomial is kept for both if it reaches this, for it conserves energy
 LOWEST_DEGREE = 3
 HIGHEST_DEGREE = {1: 9, 2: 9, 3: 8, 4: 7, 5: 6}  # by number of coordinates: at most 500 monomials
-REWEIGHTINGS = 8  # of the robust fit; its weights have settled by then
+OUTLIER = 3.0  # in units of the limits: an error that no smooth misfit makes
+REWEIGHTINGS = (8, 12)  # of the robust fit, by Cauchy's weights, then by Tukey's; they have settled by then
+SEPARATE = 0.5  # of one polynomial's score: two must be so much better
 
 
 @dataclasses.dataclass
 class Solved:
-    """Coefficients (t,) m of one muscle, of its length and of its moment arms; score: error in units of the limits."""
+    """One muscle.
+
+    Attributes
+    ----------
+    length, arms : (t,) m, coefficients of its length and of its moment arms.
+    score : RMS error in units of the limits, each pose's capped at `OUTLIER`.
+    outliers : whether a pose was beyond the cap.
+    """
 
     length: FloatArray
     arms: FloatArray
     score: float
+    outliers: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,32 +65,41 @@ class _Problem:
     def one(self, muscles: NDArray[np.int64]) -> list[Solved]:
         """Way 1."""
         found = _least_squares(self.fit[0], self.fit[1][:, muscles])
-        return [Solved(c, c, self._rms(c, c, i)) for c, i in zip(found.T, muscles, strict=True)]
+        return [self._judged(c, c, i) for c, i in zip(found.T, muscles, strict=True)]
 
     def two(self, muscle: int) -> Solved:
         """Way 2."""
         n = len(self.fit[0]) // self.blocks
         length = _least_squares(self.fit[0][:n], self.fit[1][:n, muscle])
         arms = _least_squares(self.fit[0][n:], self.fit[1][n:, muscle])
-        return Solved(length, arms, self._rms(length, arms, muscle))
+        return self._judged(length, arms, muscle)
 
     def robust(self, muscle: int) -> Solved:
-        """Way 3: weights of Cauchy's distribution, whose width is the limit. The score is a mean error, not an RMS."""
+        """Way 3: weights of Cauchy's distribution find the branch, Tukey's leave out what is not on it."""
         design, target = self.fit[0], self.fit[1][:, muscle]
         weight = np.ones(len(design))
         found = np.zeros(design.shape[1])
-        for _ in range(REWEIGHTINGS):
+        for i in range(sum(REWEIGHTINGS)):
             found = _least_squares(design * weight[:, None], target * weight)
             error = np.abs(design @ found - target).reshape(self.blocks, -1).max(axis=0)
-            weight = np.tile(1.0 / np.sqrt(1.0 + error**2), self.blocks)
-        left = np.abs(self.choice[0] @ found - self.choice[1][:, muscle])
-        return Solved(found, found, float(left.reshape(self.blocks, -1).mean(axis=1).max()))
+            cauchy, tukey = 1.0 / np.sqrt(1.0 + error**2), np.maximum(1.0 - (error / OUTLIER) ** 2, 0.0)
+            weight = np.tile(cauchy if i < REWEIGHTINGS[0] else tukey, self.blocks)
+        return self._judged(found, found, muscle)
 
-    def _rms(self, length: FloatArray, arms: FloatArray, muscle: int) -> float:
-        n = len(self.choice[0]) // self.blocks
-        values = np.concatenate([self.choice[0][:n] @ length, self.choice[0][n:] @ arms])
-        error = (values - self.choice[1][:, muscle]).reshape(self.blocks, -1)
-        return float(np.sqrt(np.mean(error**2, axis=1)).max())
+    def _judged(self, length: FloatArray, arms: FloatArray, muscle: int) -> Solved:
+        seen, unseen = (self._errors(part, length, arms, muscle) for part in (self.fit, self.choice))
+        capped = np.minimum(unseen, OUTLIER)
+        score = float(np.sqrt(np.mean(capped**2, axis=1)).max())
+        return Solved(length, arms, score, bool(max(seen.max(), unseen.max()) > OUTLIER))
+
+    def _errors(
+        self, part: tuple[FloatArray, FloatArray], length: FloatArray, arms: FloatArray, muscle: int
+    ) -> FloatArray:
+        """(1 + k, n) of lengths, then arms."""
+        design, target = part
+        n = len(design) // self.blocks
+        values = np.concatenate([design[:n] @ length, design[n:] @ arms])
+        return np.abs(values - target[:, muscle]).reshape(self.blocks, -1)
 
 
 def solve_group(
@@ -111,14 +130,21 @@ def solve_group(
 
 def _harder(problems: list[_Problem], muscle: int, one: Solved) -> Solved:
     """A muscle that one plain polynomial does not follow closely."""
-    if one.score <= CONSISTENT:
+
+    def fine(found: Solved) -> bool:
+        return found.score <= CONSISTENT and not found.outliers
+
+    if fine(one):
         return one
     two: Solved | None = None
     for problem in problems:
         two = _better(two, problem.two(muscle))
-    if two is not None and two.score <= CONSISTENT:
+    if two is not None and fine(two):
         return two
-    return one if one.score <= 1.0 else min((p.robust(muscle) for p in problems), key=lambda found: found.score)
+    if one.score <= 1.0 and not one.outliers:
+        return one
+    single = min((one, *(problem.robust(muscle) for problem in problems)), key=lambda found: found.score)
+    return two if two is not None and two.score < SEPARATE * single.score else single
 
 
 def _better(known: Solved | None, found: Solved) -> Solved:
