@@ -112,14 +112,14 @@ def analyse_muscles(
         told = (
             () if emg is None else ("the EMG is not used: without joint moments it cannot be merged with the motion",)
         )
-        return MuscleAnalysis(fit, scaled, scaled, None, None, (*muscle_quality.path_warnings(fit), *told))
+        return MuscleAnalysis(fit, scaled, scaled, None, None, (*fit.warnings, *told))
     walks = [] if emg is None else [(analysis, emg), *((walk, own.like(emg)) for walk, own in further)]
     calibrated, notes = _calibrate(walks, fit.paths, scaled, symmetric, progress)
     own = scaled if calibrated is None else calibrated.model
     progress("muscle activations and forces")
     walk = solve_walk(analysis, fit.paths, scaled, emg, calibrated)
     short = muscle_quality.reserve_warnings(muscle_quality.reserves(walk.solution, walk.wanted, fit.paths))
-    warnings = dict.fromkeys((*muscle_quality.path_warnings(fit), *notes, *walk.warnings, *short))
+    warnings = dict.fromkeys((*fit.warnings, *notes, *walk.warnings, *short))
     return MuscleAnalysis(fit, scaled, own, calibrated, walk, tuple(warnings))
 
 

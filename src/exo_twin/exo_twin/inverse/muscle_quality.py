@@ -41,19 +41,6 @@ def paths_quality(fit: PathFit) -> dict[str, Any]:
     }
 
 
-def path_warnings(fit: PathFit) -> list[str]:
-    """One sentence on the muscles whose paths no polynomial follows well."""
-    bad = {name: own for name, own in fit.quality.items() if not own.within_limits()}
-    if len(bad) < 2:
-        return fit.warnings
-    length = max(own.rms_length_mm for own in bad.values())
-    arm = max(own.rms_arm_mm for own in bad.values())
-    return [
-        f"the paths of {', '.join(bad)} jump over wrapping surfaces of the model: lengths are known to {length:.1f} mm "
-        f"and moment arms to {arm:.1f} mm RMS; do not read much into these muscles in deep or unusual postures"
-    ]
-
-
 def reserves(solution: MuscleSolution, wanted: FloatArray, paths: MusclePaths) -> dict[str, dict[str, Any]]:
     """Per coordinate: what the muscles did not deliver, RMS and peak, in Nm and % of the largest moment; a verdict."""
     found: dict[str, dict[str, Any]] = {}

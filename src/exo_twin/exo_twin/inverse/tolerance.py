@@ -189,11 +189,15 @@ def _moments(
 
 
 def _effort(gait: Gait, coordinate: str, grid: FloatArray, strength: FloatArray) -> FloatArray:
-    """(2,) largest share, at most 1, of a strength (2, angles, velocities) that the mean stride needs either way."""
+    """(2,) largest share, at most 1, of a strength (2, angles, velocities) at rest that the mean stride needs.
+
+    At rest, because elastic tendons take up most of the joint's movement: calf fibres shorten little in push-off
+    (Fukunaga et al. 2001, Proc R Soc B 268:229), while a rigid tendon would pass all of it on to them.
+    """
     if not gait.moment_curves:
         return np.zeros(2)
-    curve, moment = gait.curves[coordinate], gait.moment_curves[coordinate]
-    able = _look_up(strength, grid, curve, closed_velocity(curve, gait.stride_time))
+    moment = gait.moment_curves[coordinate]
+    able = _look_up(strength, grid, gait.curves[coordinate], np.zeros(len(moment)))
     needed = np.array([np.maximum(-moment, 0.0), np.maximum(moment, 0.0)])
     return np.asarray(np.minimum(1.0, (needed / np.maximum(able, 1e-9)).max(axis=1)))
 
