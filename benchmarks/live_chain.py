@@ -140,7 +140,7 @@ def measure(data: Path) -> dict[str, float]:
         "live_vs_batch_angle_deg": float(np.rad2deg(_rms(streamed.angle - whole.angle))),
         "live_vs_batch_moment_nm": float(_rms(streamed.moment - whole.moment)),
         "live_vs_batch_activation_rmse": float(np.median(_rms(streamed.activation - whole.activation, axis=0))),
-        "live_vs_batch_activation_r": float(np.median(_correlation(streamed.activation, whole.activation))),
+        "live_vs_batch_activation_r": float(np.median(correlation(streamed.activation, whole.activation))),
         "live_chain_ms_median": 1e3 * float(np.median(seconds)),
         "live_chain_ms_p95": 1e3 * float(np.percentile(seconds, 95)),
     }
@@ -150,7 +150,7 @@ def _rms(values: FloatArray, axis: int | None = None) -> FloatArray:
     return np.asarray(np.sqrt(np.mean(np.square(values), axis=axis)))
 
 
-def _correlation(one: FloatArray, other: FloatArray) -> FloatArray:
+def correlation(one: FloatArray, other: FloatArray) -> FloatArray:
     """Of every column that varies."""
     a, b = one - one.mean(axis=0), other - other.mean(axis=0)
     power = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))

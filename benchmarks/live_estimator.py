@@ -22,7 +22,7 @@ from pathlib import Path
 import live_chain
 import numpy as np
 import rclpy
-from live_twin import write_twin
+from live_twin import right_strike, write_twin
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import Imu, JointState
@@ -32,8 +32,9 @@ from exo_common.errors import ExoError
 from exo_common.frames import HIPS
 from exo_common.qos import EVERY_SAMPLE, PUBLISH
 from exo_interfaces.msg import EmgEnvelope, TwinState
+from exo_twin.estimator import Estimator
 from exo_twin.live.imu import GRAVITY
-from exo_twin.live.samples import ENVELOPE, IMUS, JOINT_STATES
+from exo_twin.live.samples import ENVELOPE, IMUS, JOINT_STATES, JointSample
 from exo_twin.lockstep import TWIN_STATE
 from exo_twin.opensim_runtime import logging_to
 from exo_twin.periodic import PeriodicCurve
@@ -115,15 +116,45 @@ def measure(data: Path, seconds: float = SECONDS) -> dict[str, float]:
     live_answered_pct : states per joint state; below 100 some were overtaken by newer ones.
     live_cpu_core_pct : of one core, of the estimator's process.
     live_vs_batch_* : see live_chain.
+    live_hips_only_activation_rmse, live_hips_only_activation_r : see `stride_agreement`.
 
     Raises
     ------
     ExoError : if the node does not come up.
     """
     with tempfile.TemporaryDirectory(prefix="exo_live_") as scratch, logging_to(Path(scratch) / "opensim.log"):
-        figures = live_chain.measure(data)
-        figures |= latency(write_twin(data, Path(scratch) / "twin"), seconds)
-    return figures
+        twin = write_twin(data, Path(scratch) / "twin")
+        return {**live_chain.measure(data), **stride_agreement(data, twin), **latency(twin, seconds)}
+
+
+def stride_agreement(data: Path, folder: Path) -> dict[str, float]:
+    """What the estimator makes of the hips alone, once it has found the phase, beside static optimisation of that walk.
+
+    Both know the same stride: the estimator as its reference, static optimisation as motion and ground reaction. The
+    median over the right leg's muscles of the RMS difference and the correlation of activations over the stride.
+    """
+    own = live_chain.subject(data)
+    walk, (start, stride) = live_chain.batch(own), right_strike(data)
+    twin = Twin.load(folder)
+    estimator, gait = Estimator(twin), twin.gait
+    curves = [PeriodicCurve(gait.curves[name]) for name in HIPS]
+    phases, activations = [], []
+    for at in np.arange(0.0, SETTLING_S + 3.0 * stride, PERIOD_S):
+        told = [curve.at(at / stride + off) for curve, off in zip(curves, (0.0, gait.phase_offset_right), strict=True)]
+        stamp = round(1e9 * (1.0 + at))
+        angles, rates = (tuple(own) for own in zip(*[(value, slope / stride) for value, slope in told], strict=True))
+        estimate = estimator.step(stamp, JointSample(stamp, angles, rates))
+        if at > SETTLING_S:
+            phases.append(estimate.phase.right)
+            activations.append(estimate.activation)
+    phase = (walk.time - start) / stride % 1.0
+    right = [i for i, name in enumerate(estimator.muscles) if name.endswith("_r")]
+    live = np.column_stack([np.interp(phase, phases, np.array(activations)[:, i], period=1.0) for i in right])
+    true = walk.activation[:, right]
+    return {
+        "live_hips_only_activation_rmse": float(np.median(np.sqrt(np.mean((live - true) ** 2, axis=0)))),
+        "live_hips_only_activation_r": float(np.median(live_chain.correlation(live, true))),
+    }
 
 
 def latency(folder: Path, seconds: float = SECONDS) -> dict[str, float]:

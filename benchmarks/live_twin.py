@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from exo_common.artefact import writing
 from exo_common.frames import LEG_COORDINATES
 from exo_common.opensim_files import Storage, read_storage
 from exo_safety.envelope import Envelope, SideEnvelope
-from exo_twin.inverse.gait_cycle import close_curve
+from exo_twin.inverse.gait_cycle import close_curve, is_other
 from exo_twin.inverse.models import load_model
 from exo_twin.inverse.muscle_path_fit import fit_muscle_paths
 from exo_twin.inverse.muscles_from_opensim import muscle_model
@@ -43,13 +44,20 @@ def write_twin(data: Path, folder: Path) -> Path:
     paths = fit_muscle_paths(file, tree).paths
     arrays: dict[str, Any] = {**tree_arrays(tree), **paths.arrays(), **muscle_model(model, paths.muscles).arrays()}
     with writing(folder, KIND, WEARER, {"model": file}, []) as scratch:
-        _gait(source).save(scratch / GAIT_FILE)
+        others = [name for name in paths.coordinates if is_other(name)]
+        _gait(source, [*LEG_COORDINATES, *others]).save(scratch / GAIT_FILE)
         np.savez(scratch / "model.npz", **arrays)
         Envelope(WEARER, LIMITS, LIMITS, "a bench").save(scratch / "envelope.yaml")
     return folder
 
 
-def _gait(source: Path) -> Gait:
+def right_strike(data: Path) -> tuple[float, float]:
+    """When walking_3d's right foot comes down, and how long a stride takes, s."""
+    gait = _gait(data / "walking_3d", LEG_COORDINATES)
+    return float(gait.strides[0]["start"]), gait.stride_time
+
+
+def _gait(source: Path, names: Sequence[str]) -> Gait:
     angles, moments = read_storage(source / "coordinates.sto"), read_storage(source / "id_walk.sto")
     plates = read_storage(source / "grf_walk.mot")
     hip = _angle(angles, "hip_flexion_r")
@@ -69,14 +77,14 @@ def _gait(source: Path) -> Gait:
         at = strike[side] + np.linspace(0.0, 1.0, CURVE_POINTS) * stride
         return close_curve(np.interp(np.where(at > time[-1], at - stride, at), time, values))
 
-    curves = {n: curve(angles.time, _angle(angles, n), n[-1]) for n in LEG_COORDINATES}
-    torques = {n: curve(moments.time, moments.column(f"{n}_moment"), n[-1]) for n in LEG_COORDINATES}
+    curves = {n: curve(angles.time, _angle(angles, n), n[-1]) for n in names}
+    torques = {n: curve(moments.time, moments.column(f"{n}_moment"), n[-1]) for n in names}
     return Gait(
         stride_time=stride,
         speed=None,
         duty_factor=DUTY_FACTOR,
         phase_offset_right=(strike["l"] - strike["r"]) / stride % 1.0,
-        strides=[],
+        strides=[{"side": "r", "start": strike["r"], "end": strike["r"] + stride}],
         rom_deg={},
         curves=curves,
         curves_sd={name: np.full(CURVE_POINTS, ANGLE_SD) for name in curves},

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from live_chain import Chain, Subject, batch, live, subject
+from live_estimator import stride_agreement
+from live_twin import write_twin
 
 from exo_twin.inverse.streaming_derivatives import StreamingConfig
 from exo_twin.opensim_runtime import logging_to
@@ -53,3 +55,9 @@ def test_the_future_changes_nothing(walk: Subject) -> None:
     )
     short, long = live(cut)[0], live(walk)[0]
     assert np.array_equal(short.activation, long.activation[: len(short.time)])
+
+
+def test_from_the_hips_alone_the_estimator_finds_the_activations_of_the_wearers_stride(tmp_path: Path) -> None:
+    with logging_to(tmp_path / "opensim.log"):
+        found = stride_agreement(DATA, write_twin(DATA, tmp_path / "twin"))
+    assert found["live_hips_only_activation_rmse"] < 0.05 and found["live_hips_only_activation_r"] > 0.85
