@@ -95,6 +95,10 @@ def test_muscles_without_an_electrode_follow_the_nearest_that_has_one():
     np.testing.assert_allclose(found["glmed2_r"], found["vasint_r"])
     assert np.isnan(found["soleus_r"]).all()
     assert np.isnan(found["tibant_r"]).all()
+    groups = EmgMap.of(["GAS_r", "GLU_l"], RAJAGOPAL).activation(np.array([[0.2, 0.3]]))[0]
+    assert groups[RAJAGOPAL.index("soleus_r")] == pytest.approx(0.2)
+    assert groups[RAJAGOPAL.index("glmed1_l")] == pytest.approx(0.3)
+    assert np.isnan(groups[[RAJAGOPAL.index("soleus_l"), RAJAGOPAL.index("glmed1_r")]]).all()
     alone = EmgMap.of(["vastus_medialis_r"], RAJAGOPAL, followers=False).activation(np.array([[0.2]]))
     assert np.isfinite(alone).sum() == 1
 

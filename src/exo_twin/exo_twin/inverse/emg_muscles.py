@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from exo_common.errors import ExoError
 from exo_emg.activation import ActivationConfig
-from exo_emg.muscles import side_of
-from exo_twin.inverse.muscle_names import leaders, muscles_of, stem
+from exo_twin.inverse.muscle_names import leaders, muscles_of
 
 FloatArray = NDArray[np.float64]
 
@@ -77,12 +76,7 @@ class EmgMap:
             share[k, [list(muscles).index(name) for name in own]] = 1.0
         alone = [j for j in range(len(muscles)) if followers and not share[:, j].any()]
         for j in alone:
-            side = side_of(muscles[j])[1]
-            for names in leaders(stem(muscles[j])):
-                led = [channel in {f"{name}_{side}" for name in names} for channel in measured]
-                if any(led):
-                    share[led, j] = 1.0
-                    break
+            share[np.isin(list(measured), leaders(muscles[j], list(measured))), j] = 1.0
         share /= np.maximum(share.sum(axis=0), 1.0)
         return EmgMap(tuple(measured), tuple(muscles), share, measured, tuple(warnings))
 

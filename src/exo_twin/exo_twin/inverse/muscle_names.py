@@ -12,7 +12,7 @@ walking few patterns drive all leg muscles (Clark et al. 2010, J Neurophysiol 10
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from exo_common.errors import ExoError
 from exo_emg.muscles import MUSCLES, group_of, side_of
@@ -126,9 +126,21 @@ def _group_stems(group: str) -> set[str]:
     return names | set(LUMPED.get(group, ())) | {name for name, own in DEEP.items() if own == group}
 
 
-def leaders(own: str) -> Iterator[tuple[str, ...]]:
-    """Muscles that one called `own` may follow, the nearest first."""
+def leaders(muscle: str, channels: Sequence[str]) -> list[str]:
+    """The channels, of those given, that a muscle of the model follows: the nearest ones that there are."""
+    own = stem(muscle)
     near = NEIGHBOURS.get(own, ())
-    yield near
-    same = {*near, *(muscle for muscle, stems in MODEL_NAMES.items() if own in stems)}
-    yield from (module for module in MODULES if same & set(module))
+    same = {*near, *(name for name, stems in MODEL_NAMES.items() if own in stems)}
+    for names in (near, *(module for module in MODULES if same & set(module))):
+        led = [channel for channel in channels if _speaks_for(channel, side_of(muscle)[1]) & set(names)]
+        if led:
+            return led
+    return []
+
+
+def _speaks_for(channel: str, side: str | None) -> set[str]:
+    """The muscles, as exo_emg names them, that a channel of this side measures."""
+    base, found = side_of(channel)
+    if found != side:
+        return set()
+    return {base} if base in MUSCLES else {name for name, (group, _) in MUSCLES.items() if group == base}
