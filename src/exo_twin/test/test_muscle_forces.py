@@ -60,6 +60,33 @@ def test_weights_make_it_follow_emg_or_moments() -> None:
     assert np.all(assisted.activation_sd[:, 4] < static.activation_sd[:, 4])
 
 
+def test_what_is_not_known_of_an_activation_is_as_wide_as_its_bounds() -> None:
+    paths, model = two_legs()
+    found = MuscleSolver(paths, model, EMG_DRIVEN, elastic=True).solve(*walk_like(paths))
+    np.testing.assert_allclose(found.activation_sd, 0.99 / np.sqrt(12.0), rtol=1e-3)
+    expected = np.sqrt(
+        np.sum((found.fibres.active[:, :, None] * paths.evaluate(walk_like(paths)[1]).arms) ** 2, axis=1)
+    )
+    np.testing.assert_allclose(found.moment_sd, expected * 0.99 / np.sqrt(12.0), rtol=1e-3)
+
+
+@pytest.mark.parametrize("elastic", [False, True])
+def test_paralysed_muscles_pull_nothing_and_the_others_go_on(elastic: bool) -> None:
+    paths, model = two_legs()
+    strength = np.ones(len(model.names))
+    strength[[0, LONG]] = 0.0
+    found = MuscleSolver(paths, model.scaled(strength=strength), elastic=elastic).solve(*walk_like(paths))
+    np.testing.assert_array_equal(found.force[:, [0, LONG]], 0.0)
+    assert np.max(np.abs(found.reserve)) < 0.2
+    assert np.all(np.isfinite(found.activation_sd))
+
+
+@pytest.mark.parametrize("weights", [(0.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, 0.0, 1e9), (1.0, 0.0, np.nan)])
+def test_weights_that_cannot_be_solved_are_refused(weights: tuple[float, float, float]) -> None:
+    with pytest.raises(ExoError, match="muscle weights must be positive"):
+        Weights(*weights)
+
+
 def test_a_moment_that_is_not_wanted_is_not_served() -> None:
     paths, model = two_legs()
     time, q, qd, moment = walk_like(paths)
@@ -130,6 +157,9 @@ def test_tendons_are_rigid_where_nothing_agrees(monkeypatch: pytest.MonkeyPatch)
     ("change", "sentence"),
     [
         ({"q": np.full((60, 6), np.nan)}, "coordinates hold nan for hip_r"),
+        ({"time": np.zeros(60)}, "do not rise"),
+        ({"time": np.full(60, np.nan)}, "do not rise"),
+        ({"time": np.zeros(0)}, "no frames"),
         ({"moment": np.full((60, 6), np.inf)}, "moments hold inf"),
         ({"qd": np.zeros((60, 5))}, r"shape \(60, 5\) where \(60, 6\)"),
         ({"emg": np.zeros((60, 3))}, r"shape \(60, 3\)"),

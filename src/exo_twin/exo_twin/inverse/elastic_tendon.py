@@ -35,8 +35,9 @@ PARTS = (1.0, 0.5, 0.25, 0.125, 0.0625)  # of a step, tried in turn until one br
 
 
 def long_tendons(model: MuscleModel) -> NDArray[np.int64]:
-    """Indices of the muscles whose tendons are long enough to matter."""
-    return np.flatnonzero(model.tendon_slack_length / model.optimal_fiber_length >= LONG_TENDON)
+    """Indices of the muscles whose tendons are long enough to matter; one without strength stretches nothing."""
+    long = model.tendon_slack_length / model.optimal_fiber_length >= LONG_TENDON
+    return np.flatnonzero(long & (model.max_isometric_force > 0.0))
 
 
 @dataclasses.dataclass(frozen=True)

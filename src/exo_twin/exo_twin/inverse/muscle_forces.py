@@ -40,6 +40,8 @@ from exo_twin.inverse.muscle_paths import MusclePaths, PathState
 
 FloatArray = NDArray[np.float64]
 
+EXACT = 1e8
+
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
@@ -49,12 +51,26 @@ class Weights:
     ----------
     effort : of an activation about zero; positive.
     emg : of an activation about its measured target.
-    moment : 1/Nm2, of a wanted moment; one for all coordinates, or (c,) of the paths' coordinates.
+    moment : 1/Nm2, of a wanted moment; one for all coordinates, or (c,) of the paths' coordinates. At most `EXACT`
+        times the effort: beyond that, rounding decides.
+
+    Raises
+    ------
+    ExoError : for weights outside these limits.
     """
 
     effort: float
     emg: float
     moment: float | FloatArray
+
+    def __post_init__(self) -> None:
+        moment = np.asarray(self.moment, float)
+        sound = np.all(np.isfinite([self.effort, self.emg, *moment.ravel()])) and self.effort > 0.0 <= self.emg
+        if not sound or np.any(moment < 0.0) or np.any(moment > EXACT * self.effort):
+            raise ExoError(
+                f"muscle weights must be positive, of effort above zero and of moments at most {EXACT:g} times that; "
+                f"they are {self.effort:g} (effort), {self.emg:g} (EMG), {np.max(moment):g} (moment)"
+            )
 
 
 # Activations spread over 0..1 have a standard deviation of 0.29.
@@ -74,6 +90,7 @@ UNSETTLED = {
     "slow": "moments or EMG change too abruptly for elastic tendons; their velocity is left out",
     "stiff": "fibres and elastic tendons find no agreement (moments beyond the muscles' strength?); tendons are rigid",
 }
+EVEN = 12.0  # one over the variance of what lies anywhere between 0 and 1
 GAP_S = 0.1  # after a longer pause the tendons' velocity is unknown, and taken as none
 
 
@@ -84,7 +101,8 @@ class MuscleSolution:
     Attributes
     ----------
     time : (n,) s.
-    activation : (n, m) in 0..1; activation_sd : (n, m), from the curvature of the cost, bounds apart.
+    activation : (n, m) in 0..1; activation_sd : (n, m), from the curvature of the cost, and from the bounds as if every
+        activation between them were as likely: 0.29 where nothing else is known.
     force : (n, m) N along the tendon.
     moment : (n, c) Nm, of the muscles together; moment_sd : (n, c).
     reserve : (n, c) Nm, wanted minus the muscles'; NaN where nothing was wanted.
@@ -281,7 +299,8 @@ class MuscleSolver:
                 fibres = self._replaced(fibres, elastic, state)
         found = problem(fibres)
         shared = solve(found, price)
-        variance, spread = covariance(found, arms * fibres.active[:, None, :])
+        bounded = dataclasses.replace(found, curvature=found.curvature + EVEN / (high - low) ** 2)
+        variance, spread = covariance(bounded, arms * fibres.active[:, None, :])
         return {
             "activation": shared.activation,
             "activation_sd": np.sqrt(variance),

@@ -19,8 +19,13 @@ def checked(
 
     Raises
     ------
-    ExoError : for shapes that do not belong together, or values that are not finite (a NaN moment is not wanted).
+    ExoError : for shapes that do not belong together, times that do not rise, or values that are not finite (a NaN
+        moment is not wanted).
     """
+    if time.ndim != 1 or not len(time):
+        raise ExoError("there are no frames to find muscle forces in; give the times of at least one")
+    if not np.all(np.isfinite(time)) or not np.all(np.diff(time) > 0.0):
+        raise ExoError("the times of the frames do not rise from one to the next; sort them and drop repeated ones")
     shape = (len(time), len(coordinates))
     found = []
     for what, values in (("coordinates", q), ("speeds", qd), ("moments", moment)):
