@@ -1,11 +1,13 @@
 """Muscle path figures for bench muscles: our polynomials beside OpenSim's own lengths and moment arms.
 
 Judged on poses drawn with a seed of their own, for every leg muscle, with arms of OpenSim's moment-arm solver (not the
-differences of lengths that most arms were fitted to).
+differences of lengths that most arms were fitted to). Wearers of gait_speeds are scaled anew, by the markers of their
+static trial. Of twelve, the second (2014015) is one in whom six paths of the generic model jump, by up to 17 mm.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import time
 from collections.abc import Mapping
@@ -14,76 +16,131 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from exo_bringup.batch_folder import find_wearers, read_wearer
+from exo_capture.session_capture import capture_session
+from exo_twin.inverse.kinematics import walking_forward
+from exo_twin.inverse.marker_model import marker_model
 from exo_twin.inverse.models import blazepose_model, load_model
 from exo_twin.inverse.muscle_path_fit import fit_muscle_paths
-from exo_twin.inverse.muscle_path_samples import PathSampler
+from exo_twin.inverse.muscle_path_jumps import jumping
+from exo_twin.inverse.muscle_path_quality import ARM_LIMIT_MM, LENGTH_LIMIT_MM, errors, judged
+from exo_twin.inverse.muscle_path_samples import PathSampler, PathSamples
 from exo_twin.inverse.muscle_paths import MusclePaths
+from exo_twin.inverse.scaling import scale_model
 from exo_twin.inverse.tree_from_opensim import kinematic_tree
 from exo_twin.opensim_runtime import opensim
 
 FloatArray = NDArray[np.float64]
 
-POSES = 60
+WEARERS = ("2014001", "2014015", "2014029")  # every fourth of the twelve
+POSES = 100
 SEED = 991
 BATCH_FRAMES, SINGLE_FRAMES = 1000, 300
 
 
 def measure(data: Path, models: Mapping[str, Path] | None = None) -> dict[str, float]:
-    """Figures over models; None: LaiUhlrich2022, walking_3d's scaled one and the product's own for videos.
+    """Figures over models; None: three freshly scaled wearers.
+
+    Beside them, under their own names: LaiUhlrich2022, walking_3d's scaled model and the product's own for videos.
 
     Returns
     -------
-    path_length_rms_mm, path_moment_arm_rms_mm : of the worst muscle of all models (an arm about its worst coordinate);
-        with _median : over muscles; with _<model> : the worst of one model.
-    path_beyond_limits : muscles named in a warning.
-    path_fit_s : slowest fit, without cache.
+    path_length_rms_mm, path_moment_arm_rms_mm : of the worst muscle of the freshly scaled models (an arm about its
+        worst coordinate), in poses where the model's own path has not jumped; with _median : over muscles; with _all :
+        in all poses; with _<model> : the worst of one other model.
+    path_jumps_pct, path_jumps_pct_worst : poses in which a path has jumped, of all muscles of the freshly scaled models
+        and of the worst.
+    path_beyond_limits : muscles beyond 1 mm or 2 mm there.
+    path_fit_s, path_fit_cpu_s : slowest fit of all models, without cache.
     path_eval_ms_per_frame : length, arms and velocity of a model's muscles in a batch; path_eval_single_ms : one frame.
     path_opensim_ms_per_frame : OpenSim's solver for the same arms.
     """
-    if models is None:
-        models = {
-            "lai": data / "models" / "LaiUhlrich2022.osim",
-            "walking_3d": data / "walking_3d" / "subject_walk_scaled.osim",
-            "video": blazepose_model().model,
-        }
     opensim.Logger.setLevelString("Error")
-    lengths, arms, figures = [], [], {}
-    seconds, batch, single, reference, beyond = [], [], [], [], 0
-    for name, path in models.items():
-        model = load_model(path)
-        model.initSystem()
-        tree = kinematic_tree(model)
-        with tempfile.TemporaryDirectory(prefix="exo_paths_") as empty:
-            began = time.perf_counter()
-            fit = fit_muscle_paths(path, tree, cache=Path(empty))
-            seconds.append(time.perf_counter() - began)
-        beyond += len(fit.warnings)
-        sampler = PathSampler(path, tree, SEED)
-        q = np.random.default_rng(SEED).uniform(*fit.paths.ranges.T, (POSES, len(fit.paths.coordinates)))
-        length = sampler.sample(q).length
-        began = time.perf_counter()
-        solved = sampler.solver_arms(q, np.ones((POSES, len(fit.paths.muscles)), dtype=bool))
-        reference.append(1e3 * (time.perf_counter() - began) / POSES)
-        state = fit.paths.evaluate(q)
-        lengths.append(1e3 * np.sqrt(np.mean((state.length - length) ** 2, axis=0)))
-        arms.append(1e3 * np.sqrt(np.mean((state.arms - solved) ** 2, axis=0)).max(axis=1))
-        figures[f"path_length_rms_mm_{name}"] = float(lengths[-1].max())
-        figures[f"path_moment_arm_rms_mm_{name}"] = float(arms[-1].max())
-        together, alone = _evaluation_ms(fit.paths)
-        batch.append(together)
-        single.append(alone)
-    return {
-        "path_length_rms_mm": max(float(rms.max()) for rms in lengths),
-        "path_moment_arm_rms_mm": max(float(rms.max()) for rms in arms),
-        "path_length_rms_mm_median": float(np.median(np.concatenate(lengths))),
-        "path_moment_arm_rms_mm_median": float(np.median(np.concatenate(arms))),
-        **figures,
-        "path_beyond_limits": float(beyond),
-        "path_fit_s": max(seconds),
-        "path_eval_ms_per_frame": max(batch),
-        "path_eval_single_ms": max(single),
-        "path_opensim_ms_per_frame": min(reference),
+    others: Mapping[str, Path] = {}
+    with tempfile.TemporaryDirectory(prefix="exo_paths_") as scratch:
+        if models is None:
+            models = {name: _scaled(data, name, Path(scratch) / name) for name in WEARERS}
+            others = {
+                "lai": data / "models" / "LaiUhlrich2022.osim",
+                "walking_3d": data / "walking_3d" / "subject_walk_scaled.osim",
+                "video": blazepose_model().model,
+            }
+        scaled = [_judged(path) for path in models.values()]
+        beside = {name: _judged(path) for name, path in others.items()}
+    every = [*scaled, *beside.values()]
+    length, arm = (np.concatenate([getattr(one, name) for one in scaled]) for name in ("length", "arm"))
+    jumps = np.concatenate([one.jumps for one in scaled])
+    figures = {
+        "path_length_rms_mm": float(length.max()),
+        "path_moment_arm_rms_mm": float(arm.max()),
+        "path_length_rms_mm_median": float(np.median(length)),
+        "path_moment_arm_rms_mm_median": float(np.median(arm)),
+        "path_length_rms_mm_all": max(float(one.length_all.max()) for one in scaled),
+        "path_moment_arm_rms_mm_all": max(float(one.arm_all.max()) for one in scaled),
+        "path_jumps_pct": 100.0 * float(jumps.mean()),
+        "path_jumps_pct_worst": 100.0 * float(jumps.max()),
+        "path_beyond_limits": float(np.sum((length > LENGTH_LIMIT_MM) | (arm > ARM_LIMIT_MM))),
     }
+    for name, one in beside.items():
+        figures[f"path_length_rms_mm_{name}"] = float(one.length.max())
+        figures[f"path_moment_arm_rms_mm_{name}"] = float(one.arm.max())
+    figures["path_fit_s"] = max(one.fit_s for one in every)
+    figures["path_fit_cpu_s"] = max(one.fit_cpu_s for one in every)
+    together, alone = zip(*(_evaluation_ms(one.paths) for one in every), strict=True)
+    figures["path_eval_ms_per_frame"], figures["path_eval_single_ms"] = max(together), max(alone)
+    figures["path_opensim_ms_per_frame"] = min(one.opensim_ms for one in every)
+    return figures
+
+
+@dataclasses.dataclass(frozen=True)
+class _Judged:
+    """One model: RMS errors (m,) mm and jumps (m,) share of poses, where it took its time, and the paths."""
+
+    paths: MusclePaths
+    length: FloatArray
+    arm: FloatArray
+    length_all: FloatArray
+    arm_all: FloatArray
+    jumps: FloatArray
+    fit_s: float
+    fit_cpu_s: float
+    opensim_ms: float
+
+
+def _judged(path: Path) -> _Judged:
+    model = load_model(path)
+    model.initSystem()
+    tree = kinematic_tree(model)
+    with tempfile.TemporaryDirectory(prefix="exo_paths_") as empty:
+        began, began_cpu = time.perf_counter(), time.process_time()
+        paths = fit_muscle_paths(path, tree, cache=Path(empty)).paths
+        fit_s, fit_cpu_s = time.perf_counter() - began, time.process_time() - began_cpu
+    sampler = PathSampler(path, tree, SEED)
+    q = np.random.default_rng(SEED).uniform(*paths.ranges.T, (POSES, len(paths.coordinates)))
+    length = sampler.lengths(q)
+    began = time.perf_counter()
+    arms = sampler.solver_arms(q, np.ones(length.shape, dtype=bool))
+    opensim_ms = 1e3 * (time.perf_counter() - began) / POSES
+    samples = PathSamples(q, length, arms)
+    jumped = jumping(sampler, paths, q, errors(paths, samples))
+    found = judged(paths, samples, jumped, np.zeros(len(paths.muscles), dtype=bool)).quality.values()
+    columns = [
+        np.array([getattr(row, name) for row in found])
+        for name in ("rms_length_mm", "rms_arm_mm", "rms_length_all_mm", "rms_arm_all_mm", "jumps")
+    ]
+    return _Judged(paths, *columns, fit_s, fit_cpu_s, opensim_ms)
+
+
+def _scaled(data: Path, wearer: str, folder: Path) -> Path:
+    """A wearer's model, scaled by the static trial."""
+    (entry,) = (entry for entry in find_wearers(data / "gait_speeds") if entry.name == wearer)
+    session = next(iter(read_wearer(entry).sessions.values()))
+    capture = capture_session(session)
+    assert capture.marker_set is not None and capture.static is not None
+    folder.mkdir()
+    equipped = marker_model(data / "models" / "LaiUhlrich2022.osim", capture.marker_set, folder)
+    static = walking_forward(capture.static)
+    return scale_model(static, session.wearer.height, session.wearer.mass, equipped, folder / "scaled.osim", 1).model
 
 
 def _evaluation_ms(paths: MusclePaths) -> tuple[float, float]:
