@@ -45,6 +45,8 @@ SECONDS, PERIOD_S = 20.0, 0.01
 SETTLING_S = 2.0
 DOMAIN = 91
 START_S = 20.0
+# The last state is on its way no longer than this.
+ANSWER_S = 0.2
 CHANNELS = (
     "tibialis_anterior_r",
     "soleus_r",
@@ -178,17 +180,20 @@ def latency(folder: Path, seconds: float = SECONDS) -> dict[str, float]:
         listener.start()
         for at in _ticks(SETTLING_S):
             node.publish(at)
+        time.sleep(ANSWER_S)
         node.latency_ms.clear()
         sent, used, began = 0, _cpu_s(process.pid), time.monotonic()
         for at in _ticks(seconds):
             node.publish(SETTLING_S + at)
             sent += 1
         core = (_cpu_s(process.pid) - used) / (time.monotonic() - began)
-        time.sleep(0.2)
+        time.sleep(ANSWER_S)
     finally:
         process.kill()
         process.wait()
         executor.shutdown()
+        if listener.is_alive():
+            listener.join()
         node.destroy_node()
         context.try_shutdown()
     latency_ms = np.array(node.latency_ms)

@@ -24,6 +24,8 @@ LONGEST_GAP_S = 0.1
 # IMU and encoder rates of a hip are averaged while they differ by less than this; a badly mounted or drifting IMU
 # differs more and is left out.
 RATE_AGREEMENT_RAD_S = 0.5
+# After the first IMU is heard the others have this long to appear.
+IMUS_START_S = 1.0
 # A rate left behind when nothing tells a hip any more is forgotten like this.
 FORGET_RATE_S = 0.1
 # Gyros are drawn to gravity this slowly: several strides, over which the segments' own accelerations cancel.
@@ -91,6 +93,7 @@ class HipFusion:
         self._mounting_sd = tuple(math.hypot(about_y[0], own) for own in about_y[1:])
         self._hips = (_Hip(), _Hip())
         self._stamp: int | None = None
+        self._first_imu_ns: int | None = None
 
     def step(self, now_ns: int, joints: JointSample | None, imus: Mapping[str, ImuSample]) -> HipState:
         """Process one tick.
@@ -105,7 +108,9 @@ class HipFusion:
         pelvis, *thighs = (imu.step(now_ns, imus.get(topic)) for imu, topic in zip(self._imus, IMUS, strict=True))
         encoders = joints if fresh(joints, now_ns) else None
         complaints = [imu.complaint for imu in self._imus if imu.complaint]
-        if len(imus) in (1, 2):
+        if imus and self._first_imu_ns is None:
+            self._first_imu_ns = now_ns
+        if 0 < len(imus) < len(IMUS) and now_ns - (self._first_imu_ns or now_ns) > IMUS_START_S * NS_PER_S:
             missing = ", ".join(name for name, topic in zip(SEGMENTS, IMUS, strict=True) if topic not in imus)
             complaints.append(f"no IMU of {missing} has been heard")
         if encoders is None:
