@@ -13,7 +13,7 @@ time constants were not tried out.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,8 @@ class WalkAgreement:
     static_envelope: FloatArray
     static_elastic: FloatArray
     held_out: FloatArray
+    held_out_envelope: FloatArray
+    leaders: FloatArray
     alone: FloatArray
     tracked: FloatArray
     reserve_static: float
@@ -59,6 +61,9 @@ def measure(data: Path, generic: Path, walks: Sequence[Sequence[EmgWalk]] | None
     emg_r_assisted_heldout : of hidden muscles; emg_r_static_<muscle>, emg_r_heldout_<muscle> of gait_speeds.
     emg_heldout_delta : mean difference to static optimisation; _lower95: lower end of its 95 % interval over wearers;
         _alone, _alone_lower95: where no muscle follows another's channel.
+    emg_heldout_delta_envelope, _envelope_lower95 : both to the envelope without the lag of activation.
+    emg_r_leaders_alone : of the hidden channel with the mean of those that its muscles follow, without any model,
+        where there are such; emg_r_assisted_heldout_led: of the same channels.
     emg_r_assisted_tracked : of muscles whose EMG is used.
     emg_reserve_static_nm_kg, emg_reserve_assisted_nm_kg : what either leaves of hip, knee and ankle moments.
     """
@@ -68,6 +73,7 @@ def measure(data: Path, generic: Path, walks: Sequence[Sequence[EmgWalk]] | None
     every = [single, *many]
     delta = by_wearer(every, lambda found: found.held_out - found.static)
     alone = by_wearer(every, lambda found: found.alone - found.static)
+    envelope = by_wearer(every, lambda found: found.held_out_envelope - found.static_envelope)
     return {
         "emg_wearers": float(len({found.wearer for found in every})),
         "emg_channels": float(sum(np.isfinite(found.static).sum() for found in every)),
@@ -82,6 +88,12 @@ def measure(data: Path, generic: Path, walks: Sequence[Sequence[EmgWalk]] | None
         "emg_heldout_delta_lower95": lower_bound(delta),
         "emg_heldout_delta_worst_wearer": float(delta.min()),
         "emg_heldout_delta_walking_3d": float(np.nanmean(single.held_out - single.static)),
+        "emg_heldout_delta_envelope": float(envelope.mean()),
+        "emg_heldout_delta_envelope_lower95": lower_bound(envelope),
+        "emg_r_leaders_alone": float(by_wearer(every, lambda found: found.leaders).mean()),
+        "emg_r_assisted_heldout_led": float(
+            by_wearer(every, lambda found: np.where(np.isfinite(found.leaders), found.held_out, np.nan)).mean()
+        ),
         "emg_heldout_delta_alone": float(alone.mean()),
         "emg_heldout_delta_alone_lower95": lower_bound(alone),
         "emg_reserve_static_nm_kg": float(np.mean([found.reserve_static for found in every])),
@@ -99,20 +111,23 @@ def judge(walk: EmgWalk) -> WalkAgreement:
     elastic = stretching.solve(walk.time, walk.q, walk.qd, walk.moment, weights=STATIC_OPTIMISATION)
     usable = [k for k in range(len(walk.channels)) if np.isfinite(walk.peak[k])]
 
-    def assisted(chosen: Sequence[int], followers: bool = True) -> MuscleSolution:
+    def assisted(chosen: Sequence[int], followers: bool = True) -> tuple[MuscleSolution, FloatArray]:
         emg = EmgMap.of([walk.channels[k] for k in chosen], walk.paths.muscles, followers)
         share = walk.excitation[:, chosen] / walk.peak[chosen]
         strength = walk.model.max_isometric_force
         gain = pooled_gain(emg, emg.activation(share), static.activation, strength)
         target = emg.activation(share, gain)
-        return solver.solve(walk.time, walk.q, walk.qd, walk.moment, target, EMG_ASSISTED)
+        return solver.solve(walk.time, walk.q, walk.qd, walk.moment, target, EMG_ASSISTED), target
 
-    whole = assisted(usable)
-    held_out, alone = np.full((2, len(walk.channels)), np.nan)
+    whole, _ = assisted(usable)
+    held_out, envelope, leaders, alone = np.full((4, len(walk.channels)), np.nan)
     for k in usable:
         others = [other for other in usable if other != k]
-        held_out[k] = agreement(walk, assisted(others))[k]
-        alone[k] = agreement(walk, assisted(others, followers=False))[k]
+        hidden, target = assisted(others)
+        held_out[k] = agreement(walk, hidden)[k]
+        envelope[k] = agreement(walk, hidden, walk.envelope)[k]
+        leaders[k] = _r(target[:, walk.paths.muscles.index(_own(walk)[walk.channels[k]][0])], walk.excitation[:, k])
+        alone[k] = agreement(walk, assisted(others, followers=False)[0])[k]
     return WalkAgreement(
         walk.wearer,
         walk.channels,
@@ -120,6 +135,8 @@ def judge(walk: EmgWalk) -> WalkAgreement:
         agreement(walk, static, walk.envelope),
         agreement(walk, elastic),
         held_out,
+        envelope,
+        leaders,
         alone,
         agreement(walk, whole),
         sagittal_reserve(walk, static),
@@ -131,14 +148,26 @@ def agreement(walk: EmgWalk, solution: MuscleSolution, signal: FloatArray | None
     """r (k,) of every channel's muscles with its excitation, NaN where it must not be used; 0 of a still muscle."""
     told = walk.excitation if signal is None else signal
     found = np.full(len(walk.channels), np.nan)
-    for channel, names in EmgMap.of(walk.channels, walk.paths.muscles).measured.items():
+    for channel, names in _own(walk).items():
         k = walk.channels.index(channel)
         own = [walk.paths.muscles.index(name) for name in names]
-        known = np.isfinite(told[:, k])
-        moved = solution.activation[known][:, own] @ walk.model.max_isometric_force[own]
+        moved = solution.activation[:, own] @ walk.model.max_isometric_force[own]
         if np.isfinite(walk.peak[k]):
-            found[k] = np.corrcoef(moved, told[known, k])[0, 1] if np.ptp(moved) > 0.0 else 0.0
+            found[k] = _r(moved, told[:, k])
     return found
+
+
+def _own(walk: EmgWalk) -> Mapping[str, tuple[str, ...]]:
+    """Channel -> the model's muscles that it measures."""
+    return EmgMap.of(walk.channels, walk.paths.muscles).measured
+
+
+def _r(moved: FloatArray, signal: FloatArray) -> float:
+    """Correlation over what is known; 0 of a still muscle, NaN where nothing is known."""
+    known = np.isfinite(moved) & np.isfinite(signal)
+    if not known.any():
+        return float("nan")
+    return float(np.corrcoef(moved[known], signal[known])[0, 1]) if np.ptp(moved[known]) > 0.0 else 0.0
 
 
 def sagittal_reserve(walk: EmgWalk, solution: MuscleSolution) -> float:

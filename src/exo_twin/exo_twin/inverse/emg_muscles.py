@@ -146,14 +146,22 @@ def excitations(
 
 
 def _lagged(time: FloatArray, envelope: FloatArray) -> FloatArray:
-    """Envelopes (j, k) behind the lag of activation; a gap stays one, and the lag begins anew after it."""
+    """Envelopes (j, k) behind the lag of activation."""
     felt = np.array(envelope, dtype=float)
     for i in range(1, len(felt)):
-        before = np.where(np.isfinite(felt[i - 1]), felt[i - 1], felt[i])
-        speed = 0.5 + 1.5 * np.clip(before, 0.0, 1.0)
-        constant = np.where(felt[i] > before, LAG.rise_s * speed, LAG.fall_s / speed)
-        felt[i] += (before - felt[i]) * np.exp((time[i - 1] - time[i]) / constant)
+        felt[i] = lag_step(felt[i - 1], felt[i], float(time[i] - time[i - 1]))
     return felt
+
+
+def lag_step(before: FloatArray, excitation: FloatArray, seconds: float) -> FloatArray:
+    """The lag of activation over one sample: (k,) from what was felt before and the excitation now.
+
+    NaN where the excitation is not known; after a gap the lag begins anew, at the excitation itself.
+    """
+    last = np.where(np.isfinite(before), before, excitation)
+    speed = 0.5 + 1.5 * np.clip(last, 0.0, 1.0)
+    constant = np.where(excitation > last, LAG.rise_s * speed, LAG.fall_s / speed)
+    return np.asarray(excitation + (last - excitation) * np.exp(-seconds / constant))
 
 
 def emg_targets(
