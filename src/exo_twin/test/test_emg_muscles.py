@@ -92,6 +92,7 @@ def test_muscles_without_an_electrode_follow_the_nearest_that_has_one():
     np.testing.assert_allclose(found["semimem_r"], [0.6, 0.6, np.nan])
     assert np.isnan(found["vasint_l"]).all()
     np.testing.assert_allclose(found["bflh_r"], found["semiten_r"])
+    np.testing.assert_allclose(np.unique(emg.share.sum(axis=0).round(12)), [0.0, 1.0])
     np.testing.assert_allclose(found["glmed2_r"], found["vasint_r"])
     assert np.isnan(found["soleus_r"]).all()
     assert np.isnan(found["tibant_r"]).all()
