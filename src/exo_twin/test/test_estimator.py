@@ -11,9 +11,11 @@ from estimator_messages import emg, gyro, joints, legs
 from twin_fakes import PERIOD_NS, walk, write_twin
 
 from exo_common.errors import ExoError
+from exo_emg.processing import ChainConfig, group_delay_s
 from exo_twin.calibration import EmgChannel, TwinCalibration
 from exo_twin.estimator import Estimator, TwinEstimate
 from exo_twin.inverse.muscle_paths import MusclePaths
+from exo_twin.live.emg import ENVELOPE_DELAY_S
 from exo_twin.live.samples import (
     ENVELOPE,
     IMUS,
@@ -193,7 +195,9 @@ def test_emg_that_is_zero_is_named_and_left_out(twin: Twin) -> None:
         estimate = step(estimator, k * PERIOD_NS, envelope=envelope)
     spread = dict(zip(estimator.muscles, estimate.activation_sd, strict=True))
     assert estimate.complaints == ("EMG of soleus_r is zero; its muscles are estimated without it",)
-    assert spread["soleus_r"] == pytest.approx(0.207, abs=0.001) and spread["tibant_r"] == pytest.approx(0.095, abs=0.005)
+    assert spread["soleus_r"] == pytest.approx(0.207, abs=0.001) and spread["tibant_r"] == pytest.approx(
+        0.095, abs=0.005
+    )
 
 
 def test_channels_that_nobody_knows_are_named_and_the_rest_goes_on(twin: Twin) -> None:
@@ -215,7 +219,14 @@ def test_calibration_sets_gain_shape_delay_and_muscles(twin: Twin) -> None:
     effort = 100.0 / (100.0 + 1.0 / 0.3**2)
     high = effort * math.expm1(-2.0 * 0.4) / math.expm1(-2.0)
     # 40 of the 70 ms the envelope is late already.
-    assert found[12] < 0.5 * high and found[13] == pytest.approx(high, rel=1e-6)
+    low = effort * math.expm1(-2.0 * 0.1) / math.expm1(-2.0)
+    assert found[4:13] == pytest.approx([low] * 9) and found[13] > 2.0 * low
+    # Activation lags the drive by some 10 ms.
+    assert found[13] < 0.9 * high and found[19] == pytest.approx(high, rel=0.02)
+
+
+def test_what_the_envelope_is_late_already_is_what_the_emg_chain_says() -> None:
+    assert group_delay_s(ChainConfig()) == pytest.approx(ENVELOPE_DELAY_S, abs=0.003)
 
 
 def test_a_calibration_for_muscles_that_the_model_lacks_is_named(twin: Twin) -> None:

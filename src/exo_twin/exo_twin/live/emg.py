@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from exo_common.clock import NS_PER_S
 from exo_twin.calibration import EmgChannel, TwinCalibration
-from exo_twin.inverse.emg_muscles import ELECTROMECHANICAL_DELAY_S, SILENT, EmgMap
+from exo_twin.inverse.emg_muscles import ELECTROMECHANICAL_DELAY_S, SILENT, EmgMap, lag_step
 from exo_twin.live.samples import SIDE_INPUT_MAX_AGE_S, EnvelopeSample, fresh
 
 FloatArray = NDArray[np.float64]
@@ -36,6 +36,7 @@ class LiveEmg:
     def __init__(self, muscles: tuple[str, ...], calibration: TwinCalibration) -> None:
         self._muscles, self._calibrated = muscles, calibration.emg
         self._channels: tuple[str, ...] = ()
+        # Stamp ns, and the envelopes behind the lag of activation.
         self._line: deque[tuple[int, FloatArray]] = deque()
         self._alive: dict[str, int] = {}
         self._unmapped: tuple[str, ...] = ()
@@ -112,11 +113,15 @@ class LiveEmg:
     def _take(self, sample: EnvelopeSample) -> None:
         line, names = self._line, self._map.channels
         values = np.array([sample.valid.get(name, math.nan) for name in names])
+        values[~np.isfinite(values)] = np.nan
         if line and sample.stamp_ns < line[-1][0]:
             line.clear()
             self._alive = {}
-        if not line or sample.stamp_ns > line[-1][0]:
+        if not line:
             line.append((sample.stamp_ns, values))
+        elif sample.stamp_ns > line[-1][0]:
+            felt = lag_step(line[-1][1], values, (sample.stamp_ns - line[-1][0]) / NS_PER_S)
+            line.append((sample.stamp_ns, felt))
         for name, value in zip(names, values.tolist(), strict=True):
             if not value <= SILENT or name not in self._alive:
                 self._alive[name] = sample.stamp_ns
@@ -124,7 +129,7 @@ class LiveEmg:
             line.popleft()
 
     def _delayed(self, now_ns: int) -> FloatArray:
-        """(k,) of every channel the newest envelope that is old enough; NaN until there is one."""
+        """(k,) of every channel the newest that is old enough, behind the lag of activation; NaN until there is one."""
         newest = self._line[-1][1].copy()
         for k, wait_ns in enumerate(self._wait_ns):
             if wait_ns:
