@@ -90,7 +90,7 @@ def test_muscles_beyond_the_limits_and_jumping_ones_are_named(paths):
     )
     jumping, sharp = PathFit(paths, dict(zip(paths.muscles, rows, strict=True))).warnings
     assert "two (in 6 % of poses, at hip_flexion_r -30 to -20 deg)" in jumping
-    assert "first, second bend too sharply" in sharp
+    assert "follows first, second closely" in sharp
     assert "1.2 mm and moment arms to 2.1 mm" in sharp
 
 

@@ -79,7 +79,7 @@ class PathFit:
             length = max(own.rms_length_mm for own in bad.values())
             arm = max(own.rms_arm_mm for own in bad.values())
             found.append(
-                f"the paths of {', '.join(bad)} bend too sharply to be followed: lengths are known to {length:.1f} mm "
+                f"no smooth path follows {', '.join(bad)} closely: lengths are known to {length:.1f} mm "
                 f"and moment arms to {arm:.1f} mm RMS (limits {LENGTH_LIMIT_MM:g} and {ARM_LIMIT_MM:g}); do not read "
                 "much into these muscles in deep or unusual postures"
             )
