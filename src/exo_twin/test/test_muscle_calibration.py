@@ -135,6 +135,12 @@ def test_only_the_kinds_that_may_change_do():
     assert set(KINDS) == {"strength", "fibre", "tendon", "gain", "shape"}
 
 
+def test_a_lower_frame_rate_finds_nearly_the_same(found):
+    trial = walk(1)
+    slow = calibrate_muscles([trial.part(np.arange(len(trial.time)) % 3 == 0)], *legs(), CHANNELS)
+    np.testing.assert_allclose(slow.strength, found.strength, rtol=0.05)
+
+
 def test_a_known_gain_is_where_the_solution_begins():
     lonely = dict.fromkeys(CHANNELS, 1.0)
     told = calibrate_muscles([walk(1)], *legs(), CHANNELS, known_gain=lonely)

@@ -118,7 +118,7 @@ def calibrate_muscles(
     emg = EmgMap.of(alive, model.names)
     kept = [list(channels).index(name) for name in emg.channels]
     warnings = (*silent, *emg.warnings)
-    seconds = sum(_seconds(part, trial) for part, trial in zip(usable, trials, strict=True))
+    seconds = sum(len(part.time) * _step_s(trial) for part, trial in zip(usable, trials, strict=True))
     if not kept or seconds < SHORTEST_S:
         why = f"{seconds:.2g} s have EMG and joint moments, {SHORTEST_S:g} s are needed" if kept else "no EMG is usable"
         generic = np.ones(len(model.names))
@@ -135,7 +135,8 @@ def calibrate_muscles(
         frames.arms.mean(axis=0), leg.coordinates, leg.emg.muscles, np.asarray(leg.emg.share.any(axis=0))
     )
     unknowns = Unknowns.of(groups, gain, kinds)
-    solved = fit_unknowns(MomentError(frames, leg.model, leg.emg, unknowns, weights), _blocks(trials))
+    error = MomentError(frames, leg.model, leg.emg, unknowns, weights)
+    solved = fit_unknowns(error, _blocks(trials), seconds / len(frames.length))
     strength, fibre, tendon = (
         leg.spread(unknowns.factor(solved.x, kind), mirror) for kind in ("strength", "fibre", "tendon")
     )
@@ -165,9 +166,9 @@ def _usable(trial: CalibrationTrial, paths: MusclePaths, channels: Sequence[str]
     return trial.part(np.asarray(known))
 
 
-def _seconds(part: CalibrationTrial, trial: CalibrationTrial) -> float:
-    """How long the frames of a part last, s."""
-    return len(part.time) * float(np.median(np.diff(trial.time))) if len(trial.time) > 1 else 0.0
+def _step_s(trial: CalibrationTrial) -> float:
+    """From frame to frame, s; 0 of a single one."""
+    return float(np.median(np.diff(trial.time))) if len(trial.time) > 1 else 0.0
 
 
 def _blocks(trials: Sequence[CalibrationTrial]) -> NDArray[np.int64]:

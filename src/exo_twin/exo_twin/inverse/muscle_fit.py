@@ -11,8 +11,9 @@ from exo_twin.inverse.muscle_sensitivity import MomentError
 
 FloatArray = NDArray[np.float64]
 
-# Strength of the pull back to the generic numbers. At 1 every moment of every frame counts as a measurement of its
-# own; low-passed at 6 Hz some ten frames in a row say the same, and the errors of a model last longer than that.
+# Strength of the pull back to the generic numbers. At 1 every moment of every FRAME_S counts as a measurement of its
+# own; low-passed at 6 Hz some ten such frames in a row say the same, and the errors of a model last longer than that.
+FRAME_S = 0.01
 PULLS = (300.0, 100.0, 30.0, 10.0, 3.0)
 FOLDS = 4
 BLOCK_S = 0.15  # consecutive frames that are left out together
@@ -31,16 +32,17 @@ class Solved:
     unseen: float
 
 
-def fit_unknowns(error: MomentError, block: NDArray[np.int64]) -> Solved:
+def fit_unknowns(error: MomentError, block: NDArray[np.int64], step_s: float = FRAME_S) -> Solved:
     """Solve with the pull that predicts frames best that were left out.
 
     Parameters
     ----------
+    step_s : from frame to frame, s.
     block : (n,) running number of the block of frames that are left out together.
     """
-    unseen = _unseen(error, block % FOLDS)
+    unseen = _unseen(error, block % FOLDS, step_s)
     pull = min(unseen, key=unseen.__getitem__)
-    x = solve_unknowns(error, pull)
+    x = solve_unknowns(error, pull * FRAME_S / step_s)
     return Solved(x, pull, _rms(error, error.unknowns.generic), _rms(error, x), unseen[pull])
 
 
@@ -85,14 +87,14 @@ def solve_unknowns(error: MomentError, pull: float, start: FloatArray | None = N
     return x
 
 
-def _unseen(error: MomentError, fold: NDArray[np.int64]) -> dict[float, float]:
+def _unseen(error: MomentError, fold: NDArray[np.int64], step_s: float) -> dict[float, float]:
     """For every pull the RMS reserve, Nm, of frames that a solution from the others has not seen."""
     squares: dict[float, list[FloatArray]] = {pull: [] for pull in PULLS}
     for k in np.unique(fold):
         seen, rest = error.rows(fold != k), error.rows(fold == k)
         wanted, x = np.isfinite(rest.frames.moment), error.unknowns.generic
         for pull in PULLS:  # from the strongest on, each from the solution of the one before
-            x = solve_unknowns(seen, pull, x)
+            x = solve_unknowns(seen, pull * FRAME_S / step_s, x)
             squares[pull].append(np.square(rest.reserve(x)[wanted]))
     return {pull: float(np.sqrt(np.mean(np.concatenate(own)))) for pull, own in squares.items()}
 
