@@ -38,7 +38,8 @@ def test_cameras_reach_the_node(camera: str, cameras: str) -> None:
 
 
 def test_a_recording_hears_the_first_keypoints() -> None:
-    assert "wait_for_subscribers:=1" in nodes(camera="0", record="bag")["capture"]
+    # One listener may be the estimator.
+    assert "wait_for_subscribers:=2" in nodes(camera="0", record="bag")["capture"]
     config = f"{get_package_share_directory('exo_bringup')}/config/recorder.yaml"
     with open(config, encoding="utf-8") as file:  # noqa: PTH123
         expected = yaml.safe_load(file)["recorder"]["ros__parameters"]["expected"]
