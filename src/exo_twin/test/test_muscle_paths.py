@@ -89,7 +89,7 @@ def test_muscles_beyond_the_limits_and_jumping_ones_are_named(paths):
         dataclasses.replace(good, rms_length_mm=1.2),
     )
     jumping, sharp = PathFit(paths, dict(zip(paths.muscles, rows, strict=True))).warnings
-    assert "two (in 6 % of poses, at hip_flexion_r -30 to -20 deg)" in jumping
+    assert "two (in 6.0 % of poses, at hip_flexion_r -30 to -20 deg)" in jumping
     assert "follows first, second closely" in sharp
     assert "1.2 mm and moment arms to 2.1 mm" in sharp
 

@@ -1,8 +1,9 @@
 """Where a model's own muscle path jumps: told apart from where a polynomial merely follows it badly.
 
 OpenSim's wrapping lets a path slip off a surface, or around its other side, within no angle at all: iliacus and psoas
-of some scaled models lose 12 to 17 mm in hip extension, the foremost part of gluteus maximus in deep flexion. No smooth
-function follows that, nor does a muscle. The branch that most poses are on is the one to follow.
+of some scaled models lose 12 to 17 mm in hip extension, the foremost part of gluteus maximus in deep flexion. Where the
+conditional points of the gait2392 family begin to count, paths jump, too, by up to a millimetre. No smooth function
+follows that, nor does a muscle. The branch that most poses are on is the one to follow.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from exo_twin.inverse.muscle_paths import MusclePaths
 FloatArray = NDArray[np.float64]
 
 LENGTH_LIMIT_MM, ARM_LIMIT_MM = 1.0, 2.0  # RMS on held-out poses, beyond which a muscle is named in a warning
-JUMPS_TOLD = 0.01  # share of poses off the branch, beyond which a muscle is named
 PLACE_PCT = (5.0, 95.0)  # of the jumped poses, what is told as their range
 
 
@@ -49,8 +48,12 @@ class PathQuality:
     separate: bool
 
     def within_limits(self) -> bool:
-        """Whether both RMS errors are acceptable."""
+        """Whether both RMS errors are acceptable where the model's own path has not jumped."""
         return self.rms_length_mm <= LENGTH_LIMIT_MM and self.rms_arm_mm <= ARM_LIMIT_MM
+
+    def torn(self) -> bool:
+        """Whether jumps of the model's own path take the errors beyond the limits."""
+        return self.jumps > 0.0 and (self.rms_length_all_mm > LENGTH_LIMIT_MM or self.rms_arm_all_mm > ARM_LIMIT_MM)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,14 +68,14 @@ class PathFit:
         """A sentence on muscles whose paths jump in the model, one on those that no polynomial follows well."""
         found = []
         jumping = [
-            f"{name} (in {100.0 * own.jumps:.0f} % of poses, at {own.jumps_at})"
+            f"{name} (in {100.0 * own.jumps:.1f} % of poses, at {own.jumps_at})"
             for name, own in self.quality.items()
-            if own.jumps > JUMPS_TOLD
+            if own.torn()
         ]
         if jumping:
             found.append(
-                "the model's own paths jump over wrapping surfaces, where what most poses do is followed everywhere: "
-                f"{', '.join(jumping)}; do not read much into these muscles there"
+                f"the model's own paths of {', '.join(jumping)} jump, off a wrapping surface or onto a point; they are "
+                "continued as in most poses, so do not read much into these muscles there"
             )
         bad = {name: own for name, own in self.quality.items() if not own.within_limits()}
         if bad:
