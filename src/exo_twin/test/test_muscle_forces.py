@@ -14,6 +14,7 @@ from exo_twin.inverse.muscle_forces import (
     StreamingMuscles,
     Weights,
 )
+from exo_twin.inverse.muscle_model import FibreState
 
 
 def test_moments_are_met_and_forces_add_up() -> None:
@@ -140,8 +141,35 @@ def test_elastic_tendons_and_fibres_agree(weights: Weights) -> None:
     along = found.fibres.length * model.optimal_fiber_length * found.fibres.cos_pennation
     np.testing.assert_allclose(along + found.tendon_length, path.length, atol=1e-9)
     stream = StreamingMuscles(solver)
-    live = np.concatenate([stream.push(*frame).activation for frame in zip(time, q, qd, moment, target, strict=True)])
-    assert np.sqrt(np.mean((live - found.activation)[5:] ** 2)) < 0.02
+    live = [stream.push(*frame) for frame in zip(time, q, qd, moment, target, strict=True)]
+    activation = np.concatenate([one.activation for one in live])
+    assert np.sqrt(np.mean((activation - found.activation)[5:] ** 2)) < 0.02
+
+    def tendon_velocity(state: FibreState) -> np.ndarray:
+        """What the fibres leave of the path's velocity."""
+        fastest = model.optimal_fiber_length * model.max_contraction_velocity
+        return (path.velocity - state.velocity * fastest / state.cos_pennation)[:, LONG]
+
+    tendon = found.tendon_length[:, LONG]
+    np.testing.assert_allclose(tendon_velocity(found.fibres)[1:-1], np.gradient(tendon, time)[1:-1], atol=1e-9)
+    tendon = np.concatenate([one.tendon_length for one in live])[:, LONG]
+    velocity = np.concatenate([one.fibres.velocity for one in live])
+    cosine = np.concatenate([one.fibres.cos_pennation for one in live])
+    at_once = dataclasses.replace(found.fibres, velocity=velocity, cos_pennation=cosine)
+    np.testing.assert_allclose(tendon_velocity(at_once)[1:], np.diff(tendon) / np.diff(time), atol=1e-9)
+
+
+@pytest.mark.parametrize("elastic", [False, True])
+def test_passive_force_can_be_left_out(elastic: bool) -> None:
+    paths, model = two_legs()
+    stretched = model.scaled(tendon_slack_length=0.9)
+    case = walk_like(paths)
+    with_it, without = (MuscleSolver(paths, stretched, passive=p, elastic=elastic).solve(*case) for p in (True, False))
+    assert np.min(with_it.fibres.passive[:, LONG]) > 10.0
+    np.testing.assert_allclose(with_it.force, with_it.fibres.active * with_it.activation + with_it.fibres.passive)
+    assert not without.fibres.passive.any()
+    np.testing.assert_allclose(without.force, without.fibres.active * without.activation)
+    assert np.max(np.abs(with_it.reserve)) < 0.2
 
 
 def test_tendons_are_rigid_where_nothing_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
