@@ -184,6 +184,8 @@ def test_activations_follow_valid_channels_and_fall_back_without_them(twin: Twin
     assert by_name["psoas_l"] == by_name["soleus_l"] == pytest.approx((0.01, 0.207), abs=0.001)
     assert estimate.moment[HIP_L] < 0.0 < estimate.moment[HIP_R]
     assert estimate.complaints == ("EMG of soleus_l is marked invalid and not used",)
+    none = step(Estimator(twin), PERIOD_NS, envelope=EnvelopeSample(PERIOD_NS, {}, ("soleus_l", "soleus_r")))
+    assert none.complaints == ("all EMG channels are marked invalid and not used",)
     late = step(Estimator(twin), 30 * PERIOD_NS, envelope=envelope)
     assert np.all(late.activation == 0.01) and "EMG is silent" in late.complaints[0]
 

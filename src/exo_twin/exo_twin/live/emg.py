@@ -59,6 +59,8 @@ class LiveEmg:
             self._map_channels(names)
         self._take(sample)
         bad = [f"EMG of {name} is marked invalid and not used" for name in sample.invalid if name in self._alive]
+        if len(bad) == len(self._alive) > 1:
+            bad = ["all EMG channels are marked invalid and not used"]
         dead = [name for name in self._map.channels if sample.stamp_ns - self._alive[name] > UNCONNECTED_S * NS_PER_S]
         if dead:
             bad.append(f"EMG of {', '.join(dead)} is zero; its muscles are estimated without it")
