@@ -7,6 +7,7 @@ import pytest
 
 from exo_common.errors import ExoError
 from exo_twin.inverse import muscle_path_fit
+from exo_twin.inverse.loads import flexion_sign
 from exo_twin.inverse.muscle_path_fit import fit_muscle_paths
 from exo_twin.inverse.muscle_path_jumps import jumping
 from exo_twin.inverse.muscle_path_quality import PathFit, PathQuality, errors, judged
@@ -19,6 +20,7 @@ from exo_twin.opensim_runtime import opensim
 RANGES = np.array([[-0.5, 1.5], [0.0, 2.0]])
 CROSSES = np.array([[True, True], [True, False], [False, True]])
 THIGH = 0.4  # m
+KNEES = ("knee_angle_r", "knee_angle_l")
 
 
 @pytest.fixture
@@ -97,12 +99,12 @@ def test_muscles_beyond_the_limits_and_jumping_ones_are_named(paths):
 class OneMuscle:
     """A path sampler of one muscle over one coordinate."""
 
-    def __init__(self, length):
-        self._length = length
+    def __init__(self, length, arm_factor=1.0):
+        self._length, self._arm_factor = length, arm_factor
 
     def sample(self, q):
         step = 1e-6
-        arms = -(self._length(q + step) - self._length(q - step)) / (2 * step)
+        arms = -self._arm_factor * (self._length(q + step) - self._length(q - step)) / (2 * step)
         return PathSamples(q, self._length(q), arms[:, :, None])
 
     def lengths(self, q, which):
@@ -114,10 +116,21 @@ def fitted(sampler):
     random = np.random.default_rng(5)
     ranges, only = np.array([[-1.0, 1.0]]), np.array([0])
     (solved,) = solve_group(*(sampler.sample(random.uniform(-1, 1, (n, 1))) for n in (200, 60)), ranges, only, only)
-    row = solved.length[None]
-    assert solved.arms is solved.length
-    paths = MusclePaths(("m",), ("a",), ranges, np.array([[True]]), row, row)
+    terms = max(len(solved.length), len(solved.arms))
+    rows = [np.pad(row, (0, terms - len(row)))[None] for row in (solved.length, solved.arms)]
+    paths = MusclePaths(("m",), ("a",), ranges, np.array([[True]]), *rows)
     return paths, sampler.sample(np.linspace(-0.99, 0.99, 100)[:, None])
+
+
+@pytest.mark.parametrize("jump_m", [0.0, 0.012])
+def test_lengths_and_arms_that_contradict_each_other_are_both_followed(jump_m):
+    muscle = OneMuscle(lambda q: 0.3 + 0.03 * np.sin(2.0 * q) - jump_m * (q > 0.97), arm_factor=2.0)
+    paths, held_out = fitted(muscle)
+    state = paths.evaluate(held_out.q)
+    steady = held_out.q[:, 0] < 0.95
+    assert np.sqrt(np.mean((state.arms - held_out.arms)[steady] ** 2)) < 2e-3
+    assert np.sqrt(np.mean((state.length - held_out.length)[steady] ** 2)) < 1e-3
+    assert not np.array_equal(paths.coefficients, paths.arm_coefficients)
 
 
 def test_jumps_of_the_model_do_not_bend_the_fit_and_are_told_from_its_errors():
@@ -133,6 +146,8 @@ def test_jumps_of_the_model_do_not_bend_the_fit_and_are_told_from_its_errors():
     assert quality.jumps == pytest.approx(0.08)
     assert quality.jumps_at.startswith("a 49 to ")
     assert quality.within_limits()
+    assert quality.torn()
+    assert not quality.separate
     assert quality.rms_length_all_mm == pytest.approx(12.0 * np.sqrt(0.08), rel=0.02)
 
     sharp = OneMuscle(lambda q: smooth(q) - 0.006 * np.sin(60.0 * np.maximum(q - 0.7, 0.0)))
@@ -140,35 +155,58 @@ def test_jumps_of_the_model_do_not_bend_the_fit_and_are_told_from_its_errors():
     assert not jumping(sharp, paths, held_out.q, errors(paths, held_out)).any()
 
 
-@pytest.fixture(scope="module")
-def leg(tmp_path_factory):
-    """A thigh and a shank on hinges, a muscle over both, one over the knee and one in the shank; and its tree."""
+def model_of_legs(folder, sides="r", knee_turns=1.0, kneecap=False):
+    """A thigh and a shank on hinges, a muscle over both, one over the knee and one in the shank; and its tree.
+
+    With a kneecap on the thigh that the knee drives, and a muscle from the thigh to it.
+    """
     opensim.Logger.setLevelString("Error")
     model = opensim.Model()
-    ground, parent, hinge = model.getGround(), model.getGround(), opensim.Vec3(0)
-    bodies = []
-    for body, coordinate in (("femur_r", "hip_flexion_r"), ("tibia_r", "knee_angle_r")):
-        bodies.append(opensim.Body(body, 1.0, opensim.Vec3(0), opensim.Inertia(1, 1, 1)))
-        joint = opensim.PinJoint(
-            f"{body}_joint", parent, hinge, opensim.Vec3(0), bodies[-1], opensim.Vec3(0), opensim.Vec3(0)
-        )
+    ground, bodies, couplers = model.getGround(), {}, []
+
+    def hinge(body, coordinate, parent, at, turned=0.0):
+        bodies[body] = opensim.Body(body, 1.0, opensim.Vec3(0), opensim.Inertia(1, 1, 1))
+        turn = opensim.Vec3(turned, 0, 0)
+        joint = opensim.PinJoint(f"{body}_joint", parent, at, turn, bodies[body], opensim.Vec3(0), turn)
         joint.updCoordinate().setName(coordinate)
         joint.updCoordinate().setRangeMin(-2.0)
         joint.updCoordinate().setRangeMax(2.0)
-        model.addBody(bodies[-1])
+        model.addBody(bodies[body])
         model.addJoint(joint)
-        parent, hinge = bodies[-1], opensim.Vec3(0, -THIGH, 0)
-    ends = {"both": (ground, bodies[1]), "knee": (bodies[0], bodies[1]), "none": (bodies[1], bodies[1])}
-    for name, (origin, insertion) in ends.items():
-        muscle = opensim.Millard2012EquilibriumMuscle(f"{name}_r", 100.0, 0.1, 0.3, 0.0)
-        muscle.addNewPathPoint("origin", origin, opensim.Vec3(0.05, 0.02, 0))
-        muscle.addNewPathPoint("insertion", insertion, opensim.Vec3(0.04, -0.1, 0))
-        model.addForce(muscle)
+
+    for side in sides:
+        thigh, shank = f"femur_{side}", f"tibia_{side}"
+        down = opensim.Vec3(0, -THIGH, 0)
+        hinge(thigh, f"hip_flexion_{side}", ground, opensim.Vec3(0))
+        hinge(shank, f"knee_angle_{side}", bodies[thigh], down, 0.0 if knee_turns > 0.0 else np.pi)
+        ends = {"both": (ground, bodies[shank]), "knee": (bodies[thigh], bodies[shank]), "none": (bodies[shank],) * 2}
+        if kneecap:
+            hinge(f"patella_{side}", f"knee_angle_{side}_beta", bodies[thigh], down)
+            ends["cap"] = (bodies[thigh], bodies[f"patella_{side}"])
+            couplers.append(side)
+        for name, (origin, insertion) in ends.items():
+            muscle = opensim.Millard2012EquilibriumMuscle(f"{name}_{side}", 100.0, 0.1, 0.3, 0.0)
+            muscle.addNewPathPoint("origin", origin, opensim.Vec3(0.05, 0.02, 0))
+            muscle.addNewPathPoint("insertion", insertion, opensim.Vec3(0.04, -0.1, 0))
+            model.addForce(muscle)
     model.finalizeConnections()
-    path = tmp_path_factory.mktemp("leg") / "leg.osim"
+    for side in couplers:
+        coupler, driver = opensim.CoordinateCouplerConstraint(), opensim.ArrayStr()
+        driver.append(f"knee_angle_{side}")
+        coupler.setIndependentCoordinateNames(driver)
+        coupler.setDependentCoordinateName(f"knee_angle_{side}_beta")
+        coupler.setFunction(opensim.LinearFunction(0.5, 0.0))
+        model.addConstraint(coupler)
+    model.finalizeConnections()
+    path = folder / "leg.osim"
     model.printToXML(str(path))
     model.initSystem()
     return path, kinematic_tree(model)
+
+
+@pytest.fixture(scope="module")
+def leg(tmp_path_factory):
+    return model_of_legs(tmp_path_factory.mktemp("leg"))
 
 
 def known_length(hip, knee):
@@ -194,6 +232,26 @@ def test_a_fit_follows_the_models_geometry(leg):
     state = paths.evaluate(q)
     np.testing.assert_allclose(state.length[:, 0], known_length(*q.T), atol=1e-3)
     np.testing.assert_allclose(state.arms[:, 0, 0], -slope, atol=2e-3)
+
+
+def test_both_legs_either_sign_of_the_knee_and_driven_kneecaps(tmp_path):
+    for turns in (1.0, -1.0):
+        path, tree = model_of_legs(tmp_path, "rl", turns, kneecap=True)
+        fit = fit_muscle_paths(path, tree)
+        paths = fit.paths
+        assert paths.muscles == tuple(f"{name}_{side}" for side in "rl" for name in ("both", "knee", "cap"))
+        knees = [flexion_sign(tree, name) * paths.ranges[paths.coordinates.index(name)] for name in KNEES]
+        assert knees[0][0] * knees[0][1] < 0.0
+        for knee in knees:
+            np.testing.assert_allclose(np.sort(np.rad2deg(knee)), [-10.0, 110.0], atol=1e-6)
+        cap = paths.muscles.index("cap_l")
+        assert [paths.coordinates[k] for k in np.flatnonzero(paths.crosses[cap])] == ["knee_angle_l"]
+        q = np.zeros((1, len(paths.coordinates)))
+        half = 0.5 * (0.8 * flexion_sign(tree, "knee_angle_l"))
+        q[0, paths.coordinates.index("knee_angle_l")] = 2.0 * half
+        end = np.array([np.cos(half) * 0.04 + np.sin(half) * 0.1, np.sin(half) * 0.04 - np.cos(half) * 0.1 - THIGH])
+        assert paths.evaluate(q).length[0, cap] == pytest.approx(np.hypot(*(end - [0.05, 0.02])), abs=5e-4)
+        assert fit.warnings == []
 
 
 def test_a_fit_is_kept_until_model_or_settings_change(leg, tmp_path, monkeypatch):
