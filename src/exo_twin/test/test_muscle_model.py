@@ -142,3 +142,11 @@ def test_factors_scale_what_they_name() -> None:
     np.testing.assert_allclose(scaled.fibres(length, velocity).active, weaker.active * factor)
     longer = model.scaled(tendon_slack_length=1.02).fibres(length + 0.02 * model.tendon_slack_length, velocity)
     np.testing.assert_allclose(longer.length, model.fibres(length, velocity).length)
+
+
+def test_a_path_shorter_than_its_tendon_leaves_fibres_that_hardly_pull() -> None:
+    _, model = two_legs()
+    slack = model.fibres((model.tendon_slack_length - 0.05)[None], np.zeros((1, 20)))
+    np.testing.assert_allclose(slack.cos_pennation, 0.1)
+    assert np.all((slack.active >= 0.0) & (slack.active < 0.1 * model.max_isometric_force))
+    assert not slack.passive.any()

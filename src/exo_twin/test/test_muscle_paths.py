@@ -23,6 +23,12 @@ THIGH = 0.4  # m
 KNEES = ("knee_angle_r", "knee_angle_l")
 
 
+@pytest.fixture(autouse=True)
+def no_kept_fits(monkeypatch):
+    """A fit that another version left in the home folder would be tested instead of this one."""
+    monkeypatch.delenv("EXO_HOME", raising=False)
+
+
 @pytest.fixture
 def paths():
     coefficients = np.zeros((3, 10))
