@@ -212,6 +212,15 @@ def test_emg_that_is_zero_throughout_counts_as_not_measured() -> None:
     assert "m4_r" in found.warnings[0]
 
 
+def test_a_muscle_that_rests_in_one_frame_is_measured() -> None:
+    paths, model = two_legs()
+    frame = [values[0] for values in walk_like(paths)]
+    rest = StreamingMuscles(MuscleSolver(paths, model, EMG_ASSISTED)).push(*frame, emg=np.zeros(len(paths.muscles)))
+    unknown = StreamingMuscles(MuscleSolver(paths, model, EMG_ASSISTED)).push(*frame)
+    assert np.all(rest.activation_sd < 0.1) and np.all(unknown.activation_sd > 0.1)
+    assert rest.warnings == ()
+
+
 def test_paths_and_muscles_of_different_models_are_refused() -> None:
     paths, model = two_legs()
     with pytest.raises(ExoError, match="different models"):

@@ -5,6 +5,7 @@ import pytest
 from muscle_fakes import two_legs
 
 from exo_common.errors import ExoError
+from exo_twin.inverse.muscle_curves import Curves
 from exo_twin.inverse.muscle_forces import EMG_DRIVEN, MuscleSolver
 from exo_twin.inverse.muscle_model import MuscleModel
 from exo_twin.inverse.muscle_paths import MusclePaths
@@ -150,3 +151,11 @@ def test_a_path_shorter_than_its_tendon_leaves_fibres_that_hardly_pull() -> None
     np.testing.assert_allclose(slack.cos_pennation, 0.1)
     assert np.all((slack.active >= 0.0) & (slack.active < 0.1 * model.max_isometric_force))
     assert not slack.passive.any()
+
+
+def test_every_muscle_has_its_own_curve_and_straight_lines_beyond_its_ends() -> None:
+    x = np.linspace(0.0, 1.0, 11)
+    curves = Curves(0.0, 0.1, np.array([x**2, 3.0 * x]), np.array([2.0 * x, np.full(11, 3.0)]), np.array([1, 0]))
+    value, slope = curves.at(np.array([[0.55, 0.55], [1.5, 1.5], [-1.0, -1.0]]))
+    np.testing.assert_allclose(value, [[1.65, 0.3025], [4.5, 2.0], [-3.0, 0.0]], atol=1e-12)
+    np.testing.assert_allclose(slope, [[3.0, 1.1], [3.0, 2.0], [3.0, 0.0]], atol=1e-12)
