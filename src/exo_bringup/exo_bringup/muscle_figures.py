@@ -40,7 +40,9 @@ def activations(found: Storage, emg: Storage | None, strides: Sequence[Mapping[s
             _activation(axis, found, emg, strides, f"{stem}_{side}", colour)
     for axis in axes.flat[max(0, len(stems) - COLUMNS) : len(stems)]:
         axis.tick_params(labelbottom=True)
-        axis.set_xlabel("%", fontsize=8)
+        axis.set_xlabel("% of cycle", fontsize=8)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("activation", fontsize=8)
     return as_svg(figure)
 
 

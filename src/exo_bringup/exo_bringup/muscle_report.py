@@ -10,8 +10,10 @@ import yaml
 from exo_bringup import muscle_figures
 from exo_bringup.report import render
 from exo_common.errors import ExoError
+from exo_common.frames import SIDES
 from exo_common.opensim_files import read_storage
 from exo_common.session import Wearer
+from exo_twin.calibration import TwinCalibration
 from exo_twin.inverse.tolerance import Tolerance
 from exo_twin.inverse.walk_muscles import ACTIVATIONS, MEASURED
 from exo_twin.twin import Twin
@@ -27,7 +29,7 @@ def write_muscle_page(twin: Path, path: Path, wearer: Wearer) -> None:
     ExoError : if the twin is damaged or the file cannot be written.
     """
     own = Twin.load(twin, wearer.id)
-    quality: dict[str, Any] = yaml.safe_load((twin / "quality.yaml").read_text(encoding="utf-8"))["muscles"]
+    quality: dict[str, Any] = yaml.safe_load((twin / "quality.yaml").read_text(encoding="utf-8"))
     figure = ""
     if (twin / ACTIVATIONS).exists():
         emg = read_storage(twin / MEASURED) if (twin / MEASURED).exists() else None
@@ -35,7 +37,11 @@ def write_muscle_page(twin: Path, path: Path, wearer: Wearer) -> None:
     page = render(
         "muscles.html.j2",
         wearer=wearer,
-        quality=quality,
+        warnings=own.warnings,
+        strides={side: sum(stride["side"] == side for stride in own.gait.strides) for side in SIDES},
+        calibration=TwinCalibration.of_twin(twin, wearer.id),
+        quality=quality["muscles"],
+        loads=quality["loads"],
         activations=figure,
         tolerance=muscle_figures.tolerance(Tolerance.from_arrays(own.model), own.gait),
     )

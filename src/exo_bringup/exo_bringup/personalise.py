@@ -59,7 +59,7 @@ def personalise(session: Session, stages: Stages) -> Personalisation:
             wearer,
             session.folder / "twin",
             inputs | {"keypoints.trc": keypoints},
-            warnings,
+            [*warnings, *emg.warnings],
             lambda text: progress(0.0, text),
             convention_of(session),
             forces_of(session, capture),
@@ -67,7 +67,7 @@ def personalise(session: Session, stages: Stages) -> Personalisation:
             emg.muscles,
         )
         write_muscle_page(twin, session.folder / MUSCLE_PAGE, wearer)
-    warnings = [*read_manifest(twin, "twin")["warnings"], *emg.warnings]
+    warnings = list(read_manifest(twin, "twin")["warnings"])
     with stages.stage("controller: assistance profile") as progress:
         controller = build_controller(twin, session.folder / "controller")
     return Personalisation(capture, keypoints, twin, controller, warnings, emg.walk)

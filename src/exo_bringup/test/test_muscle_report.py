@@ -21,6 +21,7 @@ from exo_common.frames import LEG_COORDINATES
 from exo_common.opensim_files import Markers, Storage, write_storage, write_trc
 from exo_common.session import MarkerFiles, Session, Wearer, load
 from exo_safety.envelope import Envelope, SideEnvelope
+from exo_twin.calibration import CALIBRATION_FILE, EmgChannel, TwinCalibration
 from exo_twin.inverse.tolerance import ANGLES, VELOCITIES, Tolerance
 from exo_twin.twin import Gait
 
@@ -39,7 +40,8 @@ def write_twin(folder: Path, activations: bool) -> Path:
     still = np.zeros((6, ANGLES))
     tolerance = Tolerance(angle, VELOCITIES, np.zeros(6), strength, np.ones((6, 2)), still, still, angle[:, [0, -1]])
     quality: dict[str, Any] = {"method": "none: the recording tells no joint moments", "warnings": ["glmax1 jumps"]}
-    with writing(folder, "twin", "w01", {}, []) as target:
+    loads = {"measured_share": {"l": 0.33, "r": 1.0}} if activations else None
+    with writing(folder, "twin", "w01", {}, ["glmax1 jumps", "one stride only"]) as target:
         if activations:
             time = np.linspace(0.0, 1.2, 50)
             table = Storage(time, ("soleus_l", "soleus_r", "tibant_r"), np.full((50, 3), 0.4), in_degrees=False)
@@ -47,17 +49,21 @@ def write_twin(folder: Path, activations: bool) -> Path:
             write_storage(target / "muscle_emg.sto", Storage(time, ("soleus_r",), np.full((50, 1), 0.3), False))
             figures = {"moment_peak_nm": 120.0, "rms_nm": 1.0, "peak_nm": 30.0, "rms_pct": 0.8, "peak_pct": 25.0}
             quality |= {
-                "method": "EMG-assisted",
+                "method": "EMG-assisted optimisation",
+                "tendons": "long tendons stretch",
+                "frames": 50,
                 "reserves": {"ankle_angle_r": {**figures, "verdict": "doubtful"}},
                 "emg": {
                     "soleus_r": {"channel": "soleus_r", "r_static": None, "r_estimated": 0.9, "rms_estimated": 0.1}
                 },
             }
+            emg = {"soleus_r": EmgChannel(("soleus_r",), gain=0.37, delay_s=0.04)}
+            TwinCalibration.identity("w01").with_emg(emg, "fractions of a test").save(target / CALIBRATION_FILE)
         gait.save(target / "gait.yaml")
         side = SideEnvelope(-0.4, 0.7, 6.0, 15.0, 150.0, 60.0)
         Envelope("w01", side, side, "a test").save(target / "envelope.yaml")
         np.savez(target / "model.npz", allow_pickle=False, **tolerance.arrays())
-        (target / "quality.yaml").write_text(yaml.safe_dump({"muscles": quality}))
+        (target / "quality.yaml").write_text(yaml.safe_dump({"muscles": quality, "loads": loads}))
     return folder
 
 
@@ -67,7 +73,17 @@ def test_the_page_shows_what_the_twin_holds(tmp_path: Path, activations: bool) -
     page = (tmp_path / "muscles.html").read_text(encoding="utf-8")
     assert page.count("<svg") == (2 if activations else 1) and "glmax1 jumps" in page
     assert ("doubtful" in page and ">tibant</text>" in page) == activations
-    assert ("tells no joint moments" in page) != activations
+    assert ("tells no joint moments" in page) != activations and "one stride only" in page
+    told = (
+        "mean ± SD of 1 left and",
+        "Of 50 frames",
+        "33 %, on the right in 100 %",
+        "fractions of a test",
+        "soleus_r 0.37",
+        "40 ms late",
+        "Long tendons",
+    )
+    assert all((text in page) == activations for text in told)
     assert not re.search(r'(src|href)="http', page)
 
 

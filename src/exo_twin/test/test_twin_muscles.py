@@ -108,7 +108,7 @@ def test_every_part_of_the_twin_is_there_and_loads(built):
     assert twin.gait.moment_curves["hip_adduction_r"][:60].min() < -30.0
     assert twin.gait.moment_curves["ankle_angle_r"].min() == pytest.approx(-150.0, abs=25.0)  # Nm, of 85 kg
     quality = yaml.safe_load((built / "quality.yaml").read_text())["muscles"]
-    assert quality["method"] == "EMG-assisted" and quality["paths"]["length_rms_mm"] < 1.0
+    assert quality["method"] == "EMG-assisted optimisation" and quality["paths"]["length_rms_mm"] < 1.0
     assert quality["reserves"]["ankle_angle_r"]["verdict"] == "good"
     assert quality["emg"]["soleus_r"]["r_static"] > 0.6
 

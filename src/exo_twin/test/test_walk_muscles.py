@@ -1,15 +1,33 @@
 """EMG meets static optimisation: what silent, foreign and unscaled channels do, and what is said of it."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from twin_fakes import make_model, make_paths
 
+from exo_twin.inverse import muscle_forces, walk_muscles
+from exo_twin.inverse.elastic_tendon import long_tendons
 from exo_twin.inverse.emg_muscles import ELECTROMECHANICAL_DELAY_S
-from exo_twin.inverse.muscle_forces import EMG_ASSISTED, STATIC_OPTIMISATION, MuscleSolver
-from exo_twin.inverse.muscle_quality import DOUBTFUL, GOOD, UNTOLD, emg_agreement, reserve_warnings, reserves
-from exo_twin.inverse.walk_muscles import WalkEmg, WalkMuscles, measured_activation
+from exo_twin.inverse.muscle_forces import EMG_ASSISTED, EXACT, STATIC_OPTIMISATION, MuscleSolver
+from exo_twin.inverse.muscle_quality import (
+    DOUBTFUL,
+    GOOD,
+    UNTOLD,
+    emg_agreement,
+    force_warnings,
+    reserve_warnings,
+    reserves,
+)
+from exo_twin.inverse.walk_muscles import (
+    ADULT_SIZE_NM,
+    WalkEmg,
+    WalkMuscles,
+    measured_activation,
+    of_size,
+    solve_walk,
+)
 
 TIME = np.arange(0.0, 2.0, 0.01)
 PATHS, MUSCLES = make_paths(), make_model()
@@ -80,6 +98,54 @@ def test_silent_and_foreign_channels_cost_a_sentence_each_and_the_others_stay():
 def test_without_a_usable_channel_there_is_no_emg_and_a_sentence(emg, sentence):
     found, told = measured_activation(emg, STATIC, MUSCLES)
     assert found is None and any(sentence in text for text in told)
+
+
+def solved(monkeypatch, size, wanted=MOMENT, emg=None):
+    """A walk whose motion and moments are these."""
+    monkeypatch.setattr(walk_muscles, "walk_motion", lambda *_: (TIME, Q, Q))
+    monkeypatch.setattr(walk_muscles, "wanted_moments", lambda *_: wanted)
+    loads = SimpleNamespace(dynamics=None)
+    return solve_walk(SimpleNamespace(loads=loads, tree=None), PATHS, LONG, emg, size=size)
+
+
+IS_SOLEUS = np.arange(len(MUSCLES.names)) == SOLEUS
+# The fakes' soleus with a short fibre on a tendon seven times as long.
+LONG = MUSCLES.scaled(1.0, np.where(IS_SOLEUS, 0.25, 1.0), np.where(IS_SOLEUS, 1.75, 1.0))
+
+
+def test_long_tendons_stretch_and_those_that_cannot_are_named(monkeypatch):
+    assert list(long_tendons(LONG)) == [SOLEUS]
+    found = solved(monkeypatch, ADULT_SIZE_NM)
+    pulling = found.solution.force[:, SOLEUS] > 0.2 * LONG.max_isometric_force[SOLEUS]
+    assert pulling.any()
+    stretch = found.solution.tendon_length[pulling, SOLEUS] / LONG.tendon_slack_length[SOLEUS]
+    assert stretch.min() > 1.005 and stretch.max() < 1.1
+    monkeypatch.setattr(muscle_forces, "TOLERATED", -1.0)  # never settled
+    emg = walk_emg(True, soleus_r=envelope())
+    stiff = muscle_forces.UNSETTLED["stiff"]
+    assert solved(monkeypatch, ADULT_SIZE_NM, emg=emg).warnings == (f"static optimisation: {stiff}", stiff)
+    foreign = solved(monkeypatch, ADULT_SIZE_NM, emg=walk_emg(multifidus_r=envelope()))
+    assert foreign.measured is None and stiff in foreign.warnings
+
+
+def test_a_small_wearers_moments_are_known_more_exactly_than_an_adults(monkeypatch):
+    emg = walk_emg(True, soleus_r=0.1 * envelope())  # tells far less than the moment asks for
+    small = 0.2 * ADULT_SIZE_NM
+    missed = [
+        np.abs(solved(monkeypatch, size, emg=emg).solution.reserve[:, 5]).max() for size in (ADULT_SIZE_NM, small)
+    ]
+    assert missed[1] < 0.3 * missed[0]
+    assert of_size(STATIC_OPTIMISATION, 1e-6).moment == EXACT * STATIC_OPTIMISATION.effort
+    assert reserves(STATIC, 0.2 * MOMENT, PATHS)["ankle_angle_r"]["verdict"] == UNTOLD
+    assert reserves(STATIC, 0.2 * MOMENT, PATHS, small)["ankle_angle_r"]["verdict"] != UNTOLD
+
+
+def test_a_leg_whose_foot_missed_the_plates_is_named():
+    rarely, often = np.arange(10) < 3, np.arange(10) < 9
+    loads = SimpleNamespace(plates="some", measured={"l": rarely, "r": often})
+    (sentence,) = force_warnings(loads)
+    assert "left foot" in sentence and "30 %" in sentence and "both feet" in sentence
+    assert force_warnings(SimpleNamespace(plates=None, measured=loads.measured)) == []
 
 
 def test_reserves_are_judged_against_the_moment_of_their_joint():

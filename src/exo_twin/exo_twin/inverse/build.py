@@ -37,8 +37,8 @@ from exo_twin.opensim_runtime import logging_to
 from exo_twin.twin import GAIT_FILE, KIND, Gait
 
 MUSCLE_MODEL = (
-    "muscles have rigid tendons and no pennation, fitted to OpenSim's isometric forces; "
-    "nine sagittal groups per leg stand for its forty muscles"
+    "the walker's muscles have rigid tendons and no pennation, fitted to OpenSim's isometric forces; "
+    "nine sagittal groups per leg stand for all of the leg's muscles"
 )
 
 
@@ -102,6 +102,7 @@ def build_twin(
         gait = _mean_stride(analysis, capture)
         retuned = retune_tendons(scaling.model, gait)
         found += tuning_warnings(retuned)
+        size = wearer.mass * STANDARD_GRAVITY * wearer.height
         muscles = analyse_muscles(
             scaling.model,
             analysis,
@@ -109,6 +110,7 @@ def build_twin(
             [] if emg is None else _analysed(further, analysis, wearer, progress),
             wearer.affected_side == "none",
             progress,
+            size,
         )
         if muscles.model is not muscles.scaled:
             write_muscles(scaling.model, muscles.model)
@@ -116,7 +118,6 @@ def build_twin(
         progress("compiling the walker")
         posture = _upright(kinematics.coordinates)
         compiled = compile_walker(scaling.model, wearer.height, posture, exoskeleton)
-        size = wearer.mass * STANDARD_GRAVITY * wearer.height
         tolerance = compute_tolerance(analysis.tree, muscles.paths, muscles.scaled, muscles.model, gait, posture, size)
         envelope = compute_envelope(wearer.id, gait, compiled.arrays, tolerance, exoskeleton.torque_max)
         calibration, notes = _calibration(folder, wearer.id, muscles, emg)
@@ -183,7 +184,13 @@ def _calibration(
         known = TwinCalibration.identity(wearer)
         notes.append(f"the earlier calibration of what is worn was not kept: {refusal}")
     if emg is not None and muscles.channels:
-        known = known.with_emg(muscles.channels, emg.source)
+        return known.with_emg(muscles.channels, emg.source), notes
+    own = set(muscles.paths.muscles)
+    kept = {name: channel for name, channel in known.emg.items() if own.issuperset(channel.muscles)}
+    if len(kept) < len(known.emg):
+        lost = ", ".join(name for name in known.emg if name not in kept)
+        notes.append(f"EMG of {lost} is calibrated no longer: this model lacks its muscles; record EMG with the walk")
+        known = dataclasses.replace(known, emg=kept)
     return known, notes
 
 

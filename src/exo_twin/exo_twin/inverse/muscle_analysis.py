@@ -19,12 +19,19 @@ from exo_twin.inverse.muscle_path_fit import fit_muscle_paths
 from exo_twin.inverse.muscle_path_quality import PathFit
 from exo_twin.inverse.muscle_paths import MusclePaths
 from exo_twin.inverse.muscles_from_opensim import muscle_model
-from exo_twin.inverse.walk_muscles import WalkEmg, WalkMuscles, calibration_trial, solve_walk
+from exo_twin.inverse.walk_muscles import (
+    ADULT_SIZE_NM,
+    TENDONS,
+    WalkEmg,
+    WalkMuscles,
+    calibration_trial,
+    solve_walk,
+)
 
 Progress = Callable[[str], None]
 
 NO_LOADS = "none: the recording tells no joint moments"
-STATIC, ASSISTED = "static optimisation", "EMG-assisted"
+STATIC, ASSISTED = "static optimisation", "EMG-assisted optimisation"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +45,7 @@ class MuscleAnalysis:
     calibrated : how; None where they stay generic.
     walk : what they did; None where the recording tells no moments.
     warnings : sentences.
+    size : Nm, the wearer's weight times height.
     """
 
     fit: PathFit
@@ -46,6 +54,7 @@ class MuscleAnalysis:
     calibrated: Calibrated | None
     walk: WalkMuscles | None
     warnings: tuple[str, ...]
+    size: float = ADULT_SIZE_NM
 
     @property
     def paths(self) -> MusclePaths:
@@ -73,9 +82,10 @@ class MuscleAnalysis:
             return {"method": NO_LOADS, **found}
         return {
             "method": STATIC if self.walk.measured is None else ASSISTED,
+            "tendons": TENDONS,
             "frames": len(self.walk.solution.time),
             **found,
-            "reserves": muscle_quality.reserves(self.walk.solution, self.walk.wanted, self.paths),
+            "reserves": muscle_quality.reserves(self.walk.solution, self.walk.wanted, self.paths, self.size),
             "emg": muscle_quality.emg_agreement(self.walk, self.paths.muscles),
             "calibration": None
             if self.calibrated is None
@@ -90,6 +100,7 @@ def analyse_muscles(
     further: Sequence[tuple[WalkAnalysis, WalkEmg]] = (),
     symmetric: bool = True,
     progress: Progress = lambda _: None,
+    size: float = ADULT_SIZE_NM,
 ) -> MuscleAnalysis:
     """Fit the muscles' paths (kept by the model's hash), calibrate the muscles, share the walk's moments among them.
 
@@ -99,6 +110,7 @@ def analyse_muscles(
     emg : of the same walk.
     further : walks on the same model with their EMG, to calibrate from as well.
     symmetric : whether a leg without EMG may be taken to have the other's muscles.
+    size : Nm, the wearer's weight times height.
 
     Raises
     ------
@@ -117,10 +129,11 @@ def analyse_muscles(
     calibrated, notes = _calibrate(walks, fit.paths, scaled, symmetric, progress)
     own = scaled if calibrated is None else calibrated.model
     progress("muscle activations and forces")
-    walk = solve_walk(analysis, fit.paths, scaled, emg, calibrated)
-    short = muscle_quality.reserve_warnings(muscle_quality.reserves(walk.solution, walk.wanted, fit.paths))
-    warnings = dict.fromkeys((*fit.warnings, *notes, *walk.warnings, *short))
-    return MuscleAnalysis(fit, scaled, own, calibrated, walk, tuple(warnings))
+    walk = solve_walk(analysis, fit.paths, scaled, emg, calibrated, size)
+    short = muscle_quality.reserve_warnings(muscle_quality.reserves(walk.solution, walk.wanted, fit.paths, size))
+    guessed = muscle_quality.force_warnings(analysis.loads)
+    warnings = dict.fromkeys((*fit.warnings, *guessed, *notes, *walk.warnings, *short))
+    return MuscleAnalysis(fit, scaled, own, calibrated, walk, tuple(warnings), size)
 
 
 def _calibrate(

@@ -7,21 +7,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exo_common.frames import SIDES
 from exo_emg.muscles import side_of
+from exo_twin.inverse.loads import WalkLoads
 from exo_twin.inverse.muscle_calibration import Calibrated
 from exo_twin.inverse.muscle_forces import MuscleSolution
 from exo_twin.inverse.muscle_path_quality import PathFit
 from exo_twin.inverse.muscle_paths import MusclePaths
 from exo_twin.inverse.muscle_unknowns import FIBRE, STRENGTH, TENDON, Kind
-from exo_twin.inverse.walk_muscles import WalkMuscles
+from exo_twin.inverse.walk_muscles import ADULT_SIZE_NM, WalkMuscles
 
 FloatArray = NDArray[np.float64]
 
 # Reserves that a muscle-driven simulation may need, of the largest moment about that joint: RMS and peak (Hicks et al.
 # 2015, J Biomech Eng 137:020905).
 RESERVE_RMS_PCT, RESERVE_PEAK_PCT = 5.0, 10.0
-# Moments from markers and plates are known to some 3 Nm: a tenth of a smaller moment cannot be told from that.
-SMALL_MOMENT_NM = 30.0
+# Moments of an adult from markers and plates are known to some 3 Nm: a tenth of a smaller moment cannot be told from
+# that. Of others in proportion to weight times height.
+SMALL_MOMENT = 30.0 / ADULT_SIZE_NM
+# Of a walk's frames: with less, a leg's moments rest on predicted force.
+MEASURED_SHARE = 0.5
 AT_BOUND, UNCHANGED = 1e-3, 5e-4  # of a factor
 GOOD, DOUBTFUL, UNTOLD = "good", "doubtful", "too small a moment to judge"
 
@@ -41,8 +46,13 @@ def paths_quality(fit: PathFit) -> dict[str, Any]:
     }
 
 
-def reserves(solution: MuscleSolution, wanted: FloatArray, paths: MusclePaths) -> dict[str, dict[str, Any]]:
-    """Per coordinate: what the muscles did not deliver, RMS and peak, in Nm and % of the largest moment; a verdict."""
+def reserves(
+    solution: MuscleSolution, wanted: FloatArray, paths: MusclePaths, size: float = ADULT_SIZE_NM
+) -> dict[str, dict[str, Any]]:
+    """Per coordinate: what the muscles did not deliver, RMS and peak, in Nm and % of the largest moment; a verdict.
+
+    `size` : Nm, the wearer's weight times height.
+    """
     found: dict[str, dict[str, Any]] = {}
     for column, name in enumerate(paths.coordinates):
         asked = wanted[:, column]
@@ -59,7 +69,7 @@ def reserves(solution: MuscleSolution, wanted: FloatArray, paths: MusclePaths) -
             "peak_nm": round(peak, 2),
             "rms_pct": round(share[0], 1),
             "peak_pct": round(share[1], 1),
-            "verdict": verdict if largest >= SMALL_MOMENT_NM else UNTOLD,
+            "verdict": verdict if largest >= SMALL_MOMENT * size else UNTOLD,
         }
     return found
 
@@ -73,6 +83,18 @@ def reserve_warnings(found: dict[str, dict[str, Any]]) -> list[str]:
     return [
         f"the muscles cannot deliver the whole moment about {', '.join(bad)}, so forces about there are doubtful; "
         "check the joint angles, the forces of the ground and the wearer's mass"
+    ]
+
+
+def force_warnings(loads: WalkLoads) -> list[str]:
+    """A sentence on each leg whose foot the plates of the walk saw too rarely."""
+    if loads.plates is None:
+        return []  # said with the loads
+    return [
+        f"the force on the {word} foot was measured in only {100.0 * loads.measured[side].mean():.0f} % of the frames, "
+        "elsewhere predicted: that leg's moments and muscles are estimates; walk over the plates with both feet"
+        for side, word in zip(SIDES, ("left", "right"), strict=True)
+        if loads.measured[side].mean() < MEASURED_SHARE
     ]
 
 
