@@ -45,12 +45,13 @@ def measure(data: Path, models: Mapping[str, Path] | None = None) -> dict[str, f
 
     Returns
     -------
-    path_length_rms_mm, path_moment_arm_rms_mm : of the worst muscle of the freshly scaled models (an arm about its
-        worst coordinate), in poses where the model's own path has not jumped; with _median : over muscles; with _all :
-        in all poses; with _<model> : the worst of one other model.
+    path_length_rms_mm, path_moment_arm_rms_mm : of the freshly scaled models, over all muscles in all poses (an arm
+        about its worst coordinate); with _worst_wearer and _worst_muscle : of one alone; with _worst_muscle_smooth :
+        in poses where the model's own path has not jumped; with _median : over muscles, smooth; with _<model> : the
+        worst muscle of one other model, smooth.
     path_jumps_pct, path_jumps_pct_worst : poses in which a path has jumped, of all muscles of the freshly scaled models
         and of the worst.
-    path_beyond_limits : muscles beyond 1 mm or 2 mm there.
+    path_beyond_limits : muscles beyond 1 mm or 2 mm, smooth.
     path_fit_s, path_fit_cpu_s : slowest fit of all models, without cache.
     path_eval_ms_per_frame : length, arms and velocity of a model's muscles in a batch; path_eval_single_ms : one frame.
     path_opensim_ms_per_frame : OpenSim's solver for the same arms.
@@ -71,12 +72,16 @@ def measure(data: Path, models: Mapping[str, Path] | None = None) -> dict[str, f
     length, arm = (np.concatenate([getattr(one, name) for one in scaled]) for name in ("length", "arm"))
     jumps = np.concatenate([one.jumps for one in scaled])
     figures = {
-        "path_length_rms_mm": float(length.max()),
-        "path_moment_arm_rms_mm": float(arm.max()),
+        "path_length_rms_mm": _rms(np.concatenate([one.length_all for one in scaled])),
+        "path_moment_arm_rms_mm": _rms(np.concatenate([one.arm_all for one in scaled])),
+        "path_length_rms_mm_worst_wearer": max(_rms(one.length_all) for one in scaled),
+        "path_moment_arm_rms_mm_worst_wearer": max(_rms(one.arm_all) for one in scaled),
+        "path_length_rms_mm_worst_muscle": max(float(one.length_all.max()) for one in scaled),
+        "path_moment_arm_rms_mm_worst_muscle": max(float(one.arm_all.max()) for one in scaled),
+        "path_length_rms_mm_worst_muscle_smooth": float(length.max()),
+        "path_moment_arm_rms_mm_worst_muscle_smooth": float(arm.max()),
         "path_length_rms_mm_median": float(np.median(length)),
         "path_moment_arm_rms_mm_median": float(np.median(arm)),
-        "path_length_rms_mm_all": max(float(one.length_all.max()) for one in scaled),
-        "path_moment_arm_rms_mm_all": max(float(one.arm_all.max()) for one in scaled),
         "path_jumps_pct": 100.0 * float(jumps.mean()),
         "path_jumps_pct_worst": 100.0 * float(jumps.max()),
         "path_beyond_limits": float(np.sum((length > LENGTH_LIMIT_MM) | (arm > ARM_LIMIT_MM))),
@@ -129,6 +134,11 @@ def _judged(path: Path) -> _Judged:
         for name in ("rms_length_mm", "rms_arm_mm", "rms_length_all_mm", "rms_arm_all_mm", "jumps")
     ]
     return _Judged(paths, *columns, fit_s, fit_cpu_s, opensim_ms)
+
+
+def _rms(of_muscles: FloatArray) -> float:
+    """All muscles together."""
+    return float(np.sqrt(np.mean(of_muscles**2)))
 
 
 def _scaled(data: Path, wearer: str, folder: Path) -> Path:
