@@ -110,6 +110,75 @@ def test_a_clock_of_another_rate_and_any_origin() -> None:
     assert np.degrees(np.linalg.norm(errors(fit, mounting), axis=1)).max() < 4.0
 
 
+@pytest.mark.parametrize("turn_s", [6.5, 9.5])
+def test_of_a_walk_round_a_corner_the_straight_part_counts(turn_s: float) -> None:
+    recording, mounting = recorded(3, steps=16, turn_rad=np.pi / 2, turn_s=turn_s)
+    fit = calibrate_wearables(recording, reference())
+    assert any("turned by" in warning and "only" in warning for warning in fit.warnings)
+    assert 6 <= fit.steps <= 14
+    assert np.degrees(np.linalg.norm(errors(fit, mounting), axis=1)).max() < 5.0
+
+
+def test_a_walk_that_turns_all_the_time_is_refused() -> None:
+    recording, _ = recorded(3, steps=6, turn_rad=np.pi, turn_s=7.2)
+    with pytest.raises(ExoError, match="no 6 steps of it lead straight ahead"):
+        calibrate_wearables(recording, reference())
+
+
+def test_a_drifting_gyro_costs_little() -> None:
+    recording, mounting = recorded(7)
+    drifting = dataclasses.replace(
+        recording,
+        imus={n: dataclasses.replace(i, gyro=i.gyro + 0.003 * i.time[:, None]) for n, i in recording.imus.items()},
+    )
+    fit = calibrate_wearables(drifting, reference())
+    assert np.degrees(np.linalg.norm(errors(fit, mounting), axis=1)).max() < 5.0
+
+
+def test_an_imu_that_gained_another_speed_is_believed_less() -> None:
+    recording, _ = recorded(7)
+    plain = calibrate_wearables(recording, reference()).imus["pelvis"]
+    own = recording.imus["pelvis"]
+    leaning = own.accelerometer + np.where(own.time > 3.5, 0.15, 0.0)[:, None] * [1.0, 0.0, 0.0]
+    bent = imu("pelvis", lambda i: dataclasses.replace(i, accelerometer=leaning))(recording)
+    wrong = calibrate_wearables(bent, reference()).imus["pelvis"]
+    assert abs(wrong.speed - plain.speed) > 0.2
+    assert wrong.heading_sd["way"] > 2.0 * plain.heading_sd["way"]
+
+
+def test_upside_down_is_found() -> None:
+    over = dict(recorded(4)[1])
+    over["thigh_l"] = over["thigh_l"] @ np.diag([1.0, -1.0, -1.0])
+    over["pelvis"] = over["pelvis"] @ np.diag([-1.0, -1.0, 1.0])
+    recording, mounting = recorded(4, mounting=over)
+    fit = calibrate_wearables(recording, reference())
+    assert np.degrees(np.linalg.norm(errors(fit, mounting), axis=1)).max() < 3.5
+    assert [warning.split(" is turned by")[0] for warning in fit.warnings] == [
+        "the IMU of pelvis",
+        "the IMU of thigh_l",
+    ]
+
+
+def test_what_a_network_does_to_samples_does_no_harm() -> None:
+    recording, _ = recorded(4)
+    order = np.arange(len(recording.time))
+    order[[300, 301, 700, 704]] = order[[301, 300, 704, 700]]
+    order = np.append(order, order[-2:])
+    mixed = imu("pelvis", lambda i: ImuSignal(*(v[order] for v in dataclasses.astuple(i))))(recording)
+    np.testing.assert_array_equal(
+        calibrate_wearables(mixed, reference()).imus["pelvis"].rotation,
+        calibrate_wearables(recording, reference()).imus["pelvis"].rotation,
+    )
+
+
+def test_silence_after_the_walk_does_no_harm() -> None:
+    recording, mounting = recorded(4, steps=44)
+    late = slice(2600, 2640)
+    holed = imu("thigh_l", lambda i: ImuSignal(*(np.delete(v, late, axis=0) for v in dataclasses.astuple(i))))
+    fit = calibrate_wearables(holed(recording), reference())
+    assert np.degrees(np.linalg.norm(errors(fit, mounting), axis=1)).max() < 3.5
+
+
 def imu(name: str, change: Callable[[ImuSignal], ImuSignal]) -> Change:
     return lambda r: dataclasses.replace(r, imus={**r.imus, name: change(r.imus[name])})
 
@@ -138,6 +207,15 @@ def holed(time: np.ndarray, values: np.ndarray) -> np.ndarray:
     return values
 
 
+def down(*names: str) -> Change:
+    return lambda r: dataclasses.replace(
+        r,
+        imus={
+            n: dataclasses.replace(i, accelerometer=-i.accelerometer) if n in names else i for n, i in r.imus.items()
+        },
+    )
+
+
 FAULTS: dict[str, tuple[Change, str]] = {
     "missing": (
         lambda r: dataclasses.replace(r, imus={"pelvis": r.imus["pelvis"]}),
@@ -157,6 +235,20 @@ FAULTS: dict[str, tuple[Change, str]] = {
         "not finite",
     ),
     "stamps": (imu("pelvis", lambda i: dataclasses.replace(i, time=i.time[::-1])), "do not rise"),
+    "two on one topic": (
+        imu("pelvis", lambda i: ImuSignal(i.time // 0.02 * 0.02, i.gyro, i.accelerometer)),
+        "one device alone",
+    ),
+    "gravity down": (down(*SEGMENTS), "accelerometers count gravity downwards"),
+    "gravity down at one": (down("pelvis"), "gyro and accelerometer of pelvis contradict"),
+    "gyro backwards": (
+        imu("pelvis", lambda i: dataclasses.replace(i, gyro=-i.gyro)),
+        "gyro and accelerometer (of pelvis )?contradict",
+    ),
+    "everything exchanged": (
+        lambda r: exchanged("thigh_l", "thigh_r")(hips(lambda h: h[:, ::-1])(r)),
+        "mirror image of the twin's: left and right",
+    ),
     "degrees": (imu("thigh_l", lambda i: dataclasses.replace(i, gyro=np.degrees(i.gyro))), "degrees per second|still"),
     "in g": (imu("pelvis", lambda i: dataclasses.replace(i, accelerometer=i.accelerometer / 9.81)), "counts in g"),
     "no gravity": (

@@ -30,8 +30,8 @@ GRAVITY = 9.80665
 PLACES = {"pelvis": (-0.12, 0.02, 0.0), "thigh_l": (0.03, -0.18, -0.08), "thigh_r": (0.03, -0.18, 0.08)}
 HARMONICS = 8
 TRAVEL = ("pelvis_tx", "pelvis_tz")  # of OpenSim's ground; these do not close over a stride
-# A gait starts within about two steps (Breniere & Do 1986).
-START_S = 1.6
+START_S = 1.6  # of getting going: about three steps
+TURN_S = 1.0  # of turning round a corner
 SWAY_RAD, SWAY_HZ = np.deg2rad(0.4), 0.4
 
 
@@ -46,9 +46,11 @@ class Wear:
     steps : after the start.
     stand_s : of quiet stance.
     wobble_rad : (segment -> (3,)) RMS about the segment's x, y, z of the sensor against the bone, locked to the stride
-        (skin on the thigh turns 2 to 4 degrees, most about its long axis: Camomilla et al. 2017).
+        (assumed; fluoroscopy of six walkers with artificial knees saw clusters of markers on the thigh turn by some
+        10 degrees where it was worst: PMC8631460).
     vary_rad, vary_time : standard deviations of each angle's offset and of stride time, from stride to stride.
     gyro_noise, gyro_bias : rad/s; accelerometer_noise, accelerometer_bias : m/s2; encoder_noise : rad.
+    turn_rad, turn_s : about the vertical to the left, TURN_S long, and when it begins.
     treadmill : the belt takes the walker back at the speed of the stride.
     """
 
@@ -70,6 +72,8 @@ class Wear:
     accelerometer_noise: float = 0.08
     accelerometer_bias: float = 0.1
     encoder_noise: float = 0.003
+    turn_rad: float = 0.0
+    turn_s: float = 0.0
     treadmill: bool = False
 
 
@@ -94,6 +98,8 @@ def wear(
     q_rate, q_growth = np.gradient(motion, at, axis=0), np.gradient(np.gradient(motion, at, axis=0), at, axis=0)
     moved = MovingTree(tree).at(motion, q_rate, q_growth)
     phase = _phase(at, stride[1] - stride[0], how)
+    turned = how.turn_rad * _smooth((at - how.turn_s) / TURN_S)
+    turning = np.outer(np.gradient(turned, at), [0.0, 1.0, 0.0])
     imus = {}
     for name in SEGMENTS:
         body = tree.bodies.index(BODIES[name])
@@ -101,6 +107,9 @@ def wear(
         reach = np.einsum("nij,j->ni", moved.turn[:, body], place)
         spin, spin_rate = moved.spin[:, body], moved.spin_rate[:, body]
         pull = moved.acceleration[:, body] + cross(spin_rate, reach) + cross(spin, cross(spin, reach))
+        # In axes that turn with the walker; how far from the turn's middle the sensor sits is left out.
+        pull = pull + cross(turning, moved.velocity[:, body] + cross(spin, reach))
+        spin = spin + turning
         # In the segment's axes of REP-103.
         to_segment = OPENSIM_TO_ROS @ moved.turn[:, body].transpose(0, 2, 1)
         force = np.einsum("nij,nj->ni", to_segment, pull + np.array([0.0, GRAVITY, 0.0]))
@@ -158,7 +167,12 @@ def _walk(
 
 def _pace(at: FloatArray, how: Wear) -> FloatArray:
     """0 standing to 1 walking, twice smooth."""
-    x = np.clip((at - how.stand_s) / START_S, 0.0, 1.0)
+    return _smooth((at - how.stand_s) / START_S)
+
+
+def _smooth(x: FloatArray) -> FloatArray:
+    """0 before 0, 1 after 1, twice smooth between."""
+    x = np.clip(x, 0.0, 1.0)
     return x**3 * (10.0 - 15.0 * x + 6.0 * x**2)
 
 
@@ -171,9 +185,8 @@ def _varied(phase: FloatArray, spread: float, rng: np.random.Generator) -> Float
     knots = np.arange(np.floor(phase[-1]) + 2.0)
     values = spread * rng.standard_normal(len(knots))
     values[0] = 0.0
-    x = phase - np.floor(phase)
+    blend = _smooth(phase - np.floor(phase))
     at = np.floor(phase).astype(int)
-    blend = x**3 * (10.0 - 15.0 * x + 6.0 * x**2)
     return values[at] + (values[at + 1] - values[at]) * blend
 
 

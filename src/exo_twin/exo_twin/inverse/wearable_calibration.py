@@ -1,7 +1,6 @@
 """Three seconds of standing and ten steps: where the encoders' zeros are and how the IMUs sit on their segments.
 
-Each IMU's orientation is followed from the quiet stance on by its gyro and kept level by its accelerometer, whose mean
-over strides is gravity (plus nothing: a steady walker's mean acceleration is zero). What remains open is one angle, the
+Each IMU is followed in a level frame from the quiet stance on (wearable_levelled). What remains open is one angle, the
 heading of that levelled frame against the way walked. Three observations tell it, each with its own error:
 
 * the velocity gained from standing to walking points along the way (not on a treadmill),
@@ -11,8 +10,8 @@ heading of that levelled frame against the way walked. Three observations tell i
 The encoders tell the phase of the stride. The rotation that takes the sensor's axes to the segment's is then the mean,
 over phases and strides, of the twin's segment orientation against the sensor's (Wahba's problem). The thigh's axial
 rotation and abduction, which turn its main axis of rotation away from mediolateral, are in the twin's stride and need
-no assumption. Levelling in standing and heading from walking: Palermo et al. 2014; drift over known stillness and the
-hinge's axis from gyros: Seel et al. 2012; how far functional calibration repeats: McGrath & Stirling 2022.
+no assumption. Level from standing and the sagittal plane from walking: Kong et al. 2016 (10.3390/s16122011). Why the
+heading needs more than the joint's constraint when people only walk: McGrath & Stirling 2022 (10.3390/s22072544).
 """
 
 from __future__ import annotations
@@ -22,17 +21,16 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation
 
 from exo_common.errors import ExoError
 from exo_common.frames import HIPS
 from exo_twin.calibration import SEGMENTS, TwinCalibration
-from exo_twin.inverse.strapdown import from_stance
-from exo_twin.inverse.wearable_checks import check_places, check_units
-from exo_twin.inverse.wearable_recording import EvenRecording, WearableRecording, evened
+from exo_twin.inverse.wearable_checks import check_places, check_sides, check_silence, check_units
+from exo_twin.inverse.wearable_levelled import Levelled, levelled
+from exo_twin.inverse.wearable_recording import WearableRecording, evened
 from exo_twin.inverse.wearable_reference import ReferenceStride
-from exo_twin.inverse.wearable_strides import Strides, find_stance, find_strides
+from exo_twin.inverse.wearable_strides import find_stance, find_strides
 
 FloatArray = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
@@ -42,9 +40,9 @@ THIGHS = SEGMENTS[1:]
 HARMONICS = 3
 # A walker who has gained less than this, m/s, walks on a treadmill (the slowest of the old and ill walk at 0.4).
 TREADMILL_M_S = 0.35
-# What integration leaves in a velocity gained, m/s: raised from 0.04 when virtual IMUs on gait_speeds erred by 0.04
-# (pelvis) to 0.06 (thighs).
-VELOCITY_SD = 0.05
+# What integration leaves per second in a velocity gained, m/s2: as much as a tilt of 0.09 degrees makes. Virtual IMUs
+# on gait_speeds, some 3.5 s after the stance, erred by 0.04 (pelvis) to 0.06 m/s (thighs).
+VELOCITY_SD_PER_S = 0.015
 # Skin moves under the sensor in step with the stride, which no misfit shows: assumed, not measured.
 LEAST_SD = np.deg2rad(1.5)
 # An observation as vague as this, rad, tells nothing.
@@ -130,11 +128,14 @@ def calibrate_wearables(recording: WearableRecording, reference: ReferenceStride
     still = find_stance(even)
     check_units(even, still)
     strides = find_strides(even, still, reference)
+    strides, seen, turned = levelled(even, strides)
+    check_silence(even, even.time[np.flatnonzero(still)[0]], strides.end[-1])
     check_places(even, strides)
-    levelled = {name: _Levelled.of(name, even, strides) for name in SEGMENTS}
-    treadmill = float(np.median([abs(one.velocity) for one in levelled.values()])) < TREADMILL_M_S
-    imus = {name: _fit(name, levelled[name], strides, reference, treadmill) for name in SEGMENTS}
-    warnings = [*reference.warnings, *([TREADMILL] if treadmill else [])]
+    speed = float(np.median([abs(one.velocity) for one in seen.values()]))
+    treadmill = speed < TREADMILL_M_S
+    imus = {name: _fit(name, seen[name], reference, None if treadmill else speed) for name in SEGMENTS}
+    check_sides({name: (imu.rotation, seen[name].rate(imu.rotation)) for name, imu in imus.items()}, reference)
+    warnings = [*reference.warnings, *turned, *([TREADMILL] if treadmill else [])]
     stride_s = float(np.median(strides.end - strides.begin))
     if abs(stride_s / reference.stride_s - 1.0) > OTHER_PACE:
         warnings.append(
@@ -142,10 +143,10 @@ def calibrate_wearables(recording: WearableRecording, reference: ReferenceStride
             "otherwise at another pace, so calibrate again at the twin's"
         )
     for name, imu in imus.items():
-        turned = float(np.linalg.norm(Rotation.from_matrix(imu.rotation).as_rotvec()))
-        if turned > FAR_RAD:
+        angle = float(Rotation.from_matrix(imu.rotation).magnitude())
+        if angle > FAR_RAD:
             warnings.append(
-                f"the IMU of {name} is turned by {np.degrees(turned):.0f} degrees from x forward, y left, z up; check "
+                f"the IMU of {name} is turned by {np.degrees(angle):.0f} degrees from x forward, y left, z up; check "
                 "that it is meant to be"
             )
     cycles = (strides.hips - reference.hips).mean(axis=2)
@@ -160,74 +161,30 @@ def calibrate_wearables(recording: WearableRecording, reference: ReferenceStride
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Levelled:
-    """One IMU in a frame with z up, whose heading is the sensor's at the stance.
-
-    Attributes
-    ----------
-    turn : (strides, GRID, 3, 3) from the sensor's axes.
-    swing : (strides, GRID) horizontal velocity about its mean, m per stride.
-    turning : (strides, GRID) horizontal angular velocity, rad per stride.
-    velocity : gained since standing, m/s.
-    """
-
-    turn: FloatArray
-    swing: ComplexArray
-    turning: ComplexArray
-    velocity: complex
-
-    @staticmethod
-    def of(name: str, even: EvenRecording, strides: Strides) -> _Levelled:
-        imu, still = even.imus[name], strides.still
-        time = even.time
-        end = np.flatnonzero(still)[-1]
-        rate, turn = from_stance(time, imu.gyro, imu.accelerometer, still)
-        force = np.einsum("nij,nj->ni", turn, imu.accelerometer)
-        # A steady walker's mean acceleration is zero: what remains is the tilt that a rest of gyro bias made since.
-        window = strides.window(time)
-        tilt = (window @ force[:, :2]) / float(window @ (time - time[end]))
-        drift = np.clip(time - time[end], 0.0, None)[:, None] * tilt
-        gravity = float(np.linalg.norm(force[still].mean(axis=0)))
-        back = Rotation.from_rotvec(np.column_stack([drift[:, 1], -drift[:, 0], np.zeros(len(time))]) / gravity)
-        turn, force = back.as_matrix() @ turn, back.apply(force)
-        horizontal = force[:, 0] + 1j * force[:, 1]
-        horizontal = horizontal - horizontal[still].mean()
-        speed = CubicSpline(time, horizontal).antiderivative()
-        velocity = complex(strides.early_window(time) @ (speed(time) - speed(time[end])))
-        at = strides.times()
-        swing = speed(at)
-        # From one stride to the next a little speed is gained or lost: no swing.
-        period = (strides.end - strides.begin)[:, None]
-        gained = (speed(strides.end) - speed(strides.begin))[:, None]
-        swing = swing - gained * (at - strides.begin[:, None]) / period
-        swing = (swing - swing.mean(axis=1, keepdims=True)) * period
-        nearest = np.clip(np.round((at - time[0]) * even.rate_hz).astype(int), 0, len(time) - 1)
-        spin = np.einsum("nij,nj->ni", turn, rate)
-        turning = CubicSpline(time, spin[:, 0] + 1j * spin[:, 1])(at) * period
-        return _Levelled(turn[nearest], swing, turning, velocity)
-
-
-def _fit(name: str, own: _Levelled, strides: Strides, reference: ReferenceStride, treadmill: bool) -> ImuFit:
-    spin = np.einsum("gij,gj->gi", reference.turn[name], reference.rate(name))
+def _fit(name: str, own: Levelled, reference: ReferenceStride, speed: float | None) -> ImuFit:
+    """One IMU's rotation; `speed`, m/s, is what all of them gained, None on a treadmill."""
+    spin = reference.spin(name)
     seen = {
         "swing": _heading(own.swing, reference.swing[name]),
-        "turning": _heading(own.turning, spin[:, 0] + 1j * spin[:, 1]),
+        "turning": _heading(own.spin[..., 0] + 1j * own.spin[..., 1], spin[:, 0] + 1j * spin[:, 1]),
     }
-    if not treadmill:
-        seen["way"] = (float(np.angle(own.velocity)), VELOCITY_SD / abs(own.velocity))
+    if speed is not None:
+        # All sit on one body: what this one gained more or less than the others is its error.
+        wrong = np.hypot(VELOCITY_SD_PER_S * own.after_s, abs(own.velocity) - speed)
+        seen["way"] = (float(np.angle(own.velocity)), float(wrong / abs(own.velocity)))
         apart = np.angle(np.exp(1j * (seen["way"][0] - seen["swing"][0])))
         if name in THIGHS and abs(apart) > OPPOSITE_RAD:
             raise ExoError(
                 f"the IMU of {name} swings against the way walked as its encoder counts it: both encoders count "
-                "backwards (flexion must be positive), left and right are exchanged, or the walk went backwards; "
-                "mend it and calibrate again"
+                "backwards (flexion must be positive), left and right are exchanged, the IMU's gyro or accelerometer "
+                "counts an axis backwards, or the walk went backwards; mend it and calibrate again"
             )
     headings, spread = ({key: value[i] for key, value in seen.items() if value[1] < VAGUE_SD} for i in (0, 1))
     if not headings:
         raise ExoError(
-            f"nothing tells the heading of the IMU of {name}: the walk is unlike the twin's and gained no speed; walk "
-            "ten steps overground and calibrate again"
+            f"nothing tells the heading of the IMU of {name}: the walk is unlike the twin's and gained no speed, or "
+            "its gyro and accelerometer contradict each other; walk ten steps overground, or mend its driver, and "
+            "calibrate again"
         )
     weight = {key: spread[key] ** -2 for key in headings}
     heading = float(np.angle(sum(weight[key] * np.exp(1j * headings[key]) for key in headings)))
@@ -242,7 +199,8 @@ def _fit(name: str, own: _Levelled, strides: Strides, reference: ReferenceStride
 def _heading(seen: ComplexArray, known: ComplexArray) -> tuple[float, float]:
     """Angle by which the strides seen (strides, GRID) are turned against the known (GRID,), and its deviation, rad.
 
-    The deviation is that of a rotation fitted to numbers which miss by as much as the two are unlike.
+    The deviation is that of a rotation fitted by least squares to numbers which all miss by as much as the two are
+    unlike, in mean square.
     """
     chosen = [*range(1, HARMONICS + 1), *range(-HARMONICS, 0)]
     mean, model = np.fft.fft(seen.mean(axis=0))[chosen], np.fft.fft(known)[chosen]
@@ -251,5 +209,7 @@ def _heading(seen: ComplexArray, known: ComplexArray) -> tuple[float, float]:
     if power == 0.0 or overlap == 0.0:
         return 0.0, np.inf
     missed = mean / (overlap / power) - model
-    sd = np.sqrt(0.5 * np.sum(np.abs(missed * model) ** 2)) / power
+    # Each number is complex; size and rotation were fitted.
+    freedom = 2 * len(chosen) - 2
+    sd = np.sqrt(np.sum(np.abs(missed) ** 2) / freedom / power)
     return float(np.angle(overlap)), float(np.hypot(sd, LEAST_SD))

@@ -2,22 +2,31 @@
 
 A hip's encoder and the gyros on both its sides see one movement: the encoder's rate is nearly a fixed linear
 combination of the gyros' axes, whatever way they are mounted, and of the thigh's main axis above all. How well, how
-late and how large tells what is wrong. Left and right exchanged in everything at once are not noticed.
+late and how large tells what is wrong. When the rotations are found, one more thing can be: whether the segments roll
+and turn as in the twin's walk or as in its mirror image. So left and right are noticed that are exchanged in everything
+at once, and an accelerometer that counts gravity downwards; beside a twin that knows the sagittal plane only they are
+not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
+from scipy.spatial.transform import Rotation
 
 from exo_common.errors import ExoError
 from exo_common.frames import SIDES
+from exo_twin.calibration import SEGMENTS
 from exo_twin.inverse.wearable_recording import EvenRecording
+from exo_twin.inverse.wearable_reference import ReferenceStride
 from exo_twin.inverse.wearable_strides import Strides
 
 FloatArray = NDArray[np.float64]
 
+PELVIS = SEGMENTS[0]
 GRAVITY = 9.80665
 GRAVITY_ERROR = 0.1  # of gravity: more than any scale error of an accelerometer
 FASTEST_RAD_S = 12.0  # RMS in walking: runners' thighs reach 6; in degrees per second a walker's pelvis reads 30
@@ -27,7 +36,29 @@ RATIO = (0.5, 1.6)  # of the encoder's rate to the thigh's: one, but for what th
 FIT = 0.8  # share of the encoder's rate that its own gyros must tell
 LAGS_S = np.arange(-0.25, 0.251, 0.01)
 LARGEST_LAG_S = 0.06  # below it sound virtual recordings on gait_speeds were refused: the pelvis tilts, too
+# Correlation with the twin's rolling and turning. On gait_speeds, walks of one speed beside those of the other, a
+# segment had 0.26 or more (pelvis 0.7, mean of the three 0.5), a mirrored one 0.1 or less (mean of the three below 0).
+CONTRARY = -0.2
+ROLL_AND_TURN = [0, 2]  # about x and z
+ROLL_HARMONICS = slice(1, 4)  # of the stride; above lie impacts
+STILL_POWER = 1e-3  # of Fourier sums, rad per stride: far below any walk's
+HALF_TURN = np.deg2rad(90.0)  # straps do not slip so far
 AGAIN = "and calibrate again"
+
+
+def check_silence(even: EvenRecording, begin: float, end: float) -> None:
+    """Refuse gaps within the stance and the walk that count, s; elsewhere they do no harm.
+
+    Raises
+    ------
+    ExoError : one sentence.
+    """
+    for gap in even.gaps:
+        if gap.begin < end and gap.end > begin:
+            raise ExoError(
+                f"{gap.stream} fell silent for {gap.end - gap.begin:.2f} s, {gap.begin - even.time[0]:.1f} s after the "
+                f"start; check the connection {AGAIN}"
+            )
 
 
 def check_units(even: EvenRecording, still: NDArray[np.bool_]) -> None:
@@ -98,6 +129,47 @@ def check_places(even: EvenRecording, strides: Strides) -> None:
                 f"the IMU of thigh_{side} does not move as its hip's encoder tells (they share {100 * share:.0f} %, by "
                 f"a factor of {ratio:.2f}); check its place, its strap and its unit {AGAIN}"
             )
+
+
+def check_sides(found: Mapping[str, tuple[FloatArray, FloatArray]], reference: ReferenceStride) -> None:
+    """Refuse what rolls and turns as the twin's mirror image.
+
+    Parameters
+    ----------
+    found : segment -> the rotation found, and by it the mean stride's angular velocity (GRID, 3) in the segment's axes.
+
+    Raises
+    ------
+    ExoError : one sentence.
+    """
+    like = {name: _mirrored(rate, reference.rate(name)) for name, (_, rate) in found.items()}
+    if np.mean([both for both, _ in like.values()]) < 0.0:
+        if all(Rotation.from_matrix(rotation).magnitude() > HALF_TURN for rotation, _ in found.values()):
+            raise ExoError(
+                f"the accelerometers count gravity downwards; let their drivers send +9.8 m/s2 upwards at rest {AGAIN}"
+            )
+        raise ExoError(
+            "the walk is the mirror image of the twin's: left and right are exchanged in the encoders and in the IMUs; "
+            f"exchange them back {AGAIN}"
+        )
+    for name, (both, least) in like.items():
+        if both < CONTRARY or (name == PELVIS and least < CONTRARY):
+            raise ExoError(
+                f"gyro and accelerometer of {name} contradict each other: one of them counts an axis backwards, or "
+                f"gravity downwards (+9.8 m/s2 upwards at rest is right); mend its driver {AGAIN}"
+            )
+
+
+def _mirrored(rate: FloatArray, known: FloatArray) -> tuple[float, float]:
+    """Correlation about x and z together, and the lesser of the two; 0 where the known does not move."""
+    seen, model = (np.fft.rfft(values[:, ROLL_AND_TURN], axis=0)[ROLL_HARMONICS] for values in (rate, known))
+    overlap = np.real(np.sum(seen * np.conj(model), axis=0))
+    power = np.sum(np.abs(seen) ** 2, axis=0), np.sum(np.abs(model) ** 2, axis=0)
+    if (power[1] < STILL_POWER).any():
+        return 0.0, 0.0
+    return float(overlap.sum() / np.sqrt(power[0].sum() * power[1].sum())), float(
+        np.min(overlap / np.sqrt(power[0] * power[1]))
+    )
 
 
 def _likeness(rate: FloatArray, main: FloatArray, walking: NDArray[np.bool_]) -> float:

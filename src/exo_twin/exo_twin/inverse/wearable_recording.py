@@ -14,7 +14,7 @@ from exo_twin.calibration import SEGMENTS
 FloatArray = NDArray[np.float64]
 
 RATE_HZ = 100.0
-# Longer gaps than this, s, are not bridged; as much may be missing at either end.
+# A shorter gap than this, s, does no harm; a stamp may come so late.
 LONGEST_GAP_S = 0.1
 # Stand and ten steps take longer.
 SHORTEST_S = 5.0
@@ -43,13 +43,23 @@ class WearableRecording:
 
 
 @dataclasses.dataclass(frozen=True)
+class Gap:
+    """When a stream was silent, s; in words, which."""
+
+    stream: str
+    begin: float
+    end: float
+
+
+@dataclasses.dataclass(frozen=True)
 class EvenRecording:
-    """The same on one even clock of `rate_hz`; every number finite."""
+    """The same on one even clock of `rate_hz`; every number finite, but bridged over the gaps."""
 
     time: FloatArray
     hips: FloatArray
     imus: Mapping[str, ImuSignal]
     rate_hz: float
+    gaps: tuple[Gap, ...]
 
 
 def evened(recording: WearableRecording) -> EvenRecording:
@@ -66,13 +76,17 @@ def evened(recording: WearableRecording) -> EvenRecording:
         )
     if not len(recording.time):
         raise ExoError("the hip encoders send nothing; switch the exo on, or check /joint_states, and calibrate again")
-    streams = {"the hip encoders": (recording.time, recording.hips)}
+    hip_time, hips = _ordered("the hip encoders", recording.time, recording.hips)
+    streams = {"the hip encoders": (hip_time, hips)}
+    ordered = {}
     for name in SEGMENTS:
         imu = recording.imus[name]
-        streams[f"the gyro of {name}"] = (imu.time, imu.gyro)
-        streams[f"the accelerometer of {name}"] = (imu.time, imu.accelerometer)
-    for words, (time, values) in streams.items():
-        _check(words, time, values)
+        time, both = _ordered(f"the IMU of {name}", imu.time, np.hstack([imu.gyro, imu.accelerometer]))
+        ordered[name] = ImuSignal(time, both[:, :3], both[:, 3:])
+        streams[f"the gyro of {name}"] = (time, both[:, :3])
+        streams[f"the accelerometer of {name}"] = (time, both[:, 3:])
+    for words, (_, values) in streams.items():
+        _check(words, values)
     begin = max(time[0] for time, _ in streams.values())
     end = min(time[-1] for time, _ in streams.values())
     for words, (time, _) in streams.items():
@@ -89,23 +103,33 @@ def evened(recording: WearableRecording) -> EvenRecording:
     at = np.arange(begin, end, 1.0 / RATE_HZ)
     imus = {
         name: ImuSignal(at, _resampled(at, imu.time, imu.gyro), _resampled(at, imu.time, imu.accelerometer))
-        for name, imu in ((name, recording.imus[name]) for name in SEGMENTS)
+        for name, imu in ordered.items()
     }
-    return EvenRecording(at, _resampled(at, recording.time, recording.hips), imus, RATE_HZ)
+    gaps = [gap for words, (time, _) in streams.items() for gap in _gaps(words, time)]
+    return EvenRecording(at, _resampled(at, hip_time, hips), imus, RATE_HZ, tuple(gaps))
 
 
-def _check(words: str, time: FloatArray, values: FloatArray) -> None:
+def _ordered(words: str, time: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """In the order of their stamps, as a network may not deliver them, and what it delivered twice once."""
     if len(time) != len(values) or not np.isfinite(time).all() or not np.isfinite(values).all():
         raise ExoError(f"{words} sent numbers that are not finite; check the sensor and calibrate again")
-    steps = np.diff(time)
-    if (steps <= 0.0).any():
-        raise ExoError(f"{words} sent stamps that do not rise; give every sample its own time and calibrate again")
-    if len(steps) and steps.max() > LONGEST_GAP_S:
-        at = int(np.argmax(steps))
+    order = np.argsort(time, kind="stable")
+    late = float((np.maximum.accumulate(time) - time).max())
+    time, values = time[order], values[order]
+    again = np.append(False, np.diff(time) == 0.0)
+    if late > LONGEST_GAP_S or np.any(values[again] != values[np.flatnonzero(again) - 1]):
         raise ExoError(
-            f"{words} fell silent for {steps[at]:.2f} s, {time[at] - time[0]:.1f} s after its start; "
-            "check the connection and calibrate again"
+            f"{words} sent stamps that do not rise; give every sample its own time, let one device alone send on its "
+            "topic, and calibrate again"
         )
+    return time[~again], values[~again]
+
+
+def _gaps(words: str, time: FloatArray) -> list[Gap]:
+    return [Gap(words, float(time[i]), float(time[i + 1])) for i in np.flatnonzero(np.diff(time) > LONGEST_GAP_S)]
+
+
+def _check(words: str, values: FloatArray) -> None:
     dead = np.ptp(values, axis=0) < CONSTANT
     if dead.all() or (dead.any() and "gyro" not in words):
         raise ExoError(f"{words} sent the same number all the time; check the sensor's cable and calibrate again")

@@ -75,6 +75,10 @@ class ReferenceStride:
         behind = Rotation.from_matrix(np.roll(self.turn[segment], 1, axis=0))
         return np.asarray(0.5 * GRID * ((turns.inv() * ahead).as_rotvec() + (behind.inv() * turns).as_rotvec()))
 
+    def spin(self, segment: str) -> FloatArray:
+        """(GRID, 3) angular velocity in the walking frame, rad per stride."""
+        return np.einsum("gij,gj->gi", self.turn[segment], self.rate(segment))
+
 
 def reference_of_twin(twin: Twin) -> ReferenceStride:
     """The mean stride of a twin's own walk.

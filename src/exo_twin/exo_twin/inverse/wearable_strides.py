@@ -60,6 +60,10 @@ class Strides:
         stride = float(np.median(self.end - self.begin))
         return _faded(time, self.begin[0], self.begin[0] + 2.0 * stride, stride)
 
+    def early(self) -> float:
+        """Middle of the early window, s."""
+        return float(self.begin[0] + np.median(self.end - self.begin))
+
 
 def _faded(time: FloatArray, begin: float, end: float, stride: float) -> FloatArray:
     """A window that rises and falls over one stride each: a box convolved with a box of one stride."""
