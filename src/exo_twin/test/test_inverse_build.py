@@ -1,6 +1,7 @@
 """Keypoints in, a complete twin artefact out; the envelope stays inside everything it must."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ from exo_common.frames import LEG_COORDINATES
 from exo_common.opensim_files import read_storage, write_trc
 from exo_common.session import Wearer
 from exo_safety.envelope import HARD_CAPS
+from exo_twin.calibration import CALIBRATION_FILE, EmgChannel, TwinCalibration
 from exo_twin.forward.compiler.exoskeleton import HipExoskeleton
-from exo_twin.inverse.build import build_twin
+from exo_twin.inverse.build import _calibration, build_twin
 from exo_twin.inverse.envelope import TORQUE_SHARE, compute_envelope, weaker_capacity
 from exo_twin.inverse.marker_ik import MarkerIk
+from exo_twin.inverse.muscle_paths import MusclePaths
 from exo_twin.inverse.tolerance import Tolerance
 from exo_twin.inverse.tree_file import tree_from_arrays
 from exo_twin.planar_muscles import MUSCLES, PlanarMuscles
@@ -124,3 +127,17 @@ def test_a_failed_build_leaves_the_earlier_twin(built, keypoints):
         nameless = dataclasses.replace(keypoints, names=tuple(n.replace("RHeel", "x") for n in keypoints.names))
         build_twin(captured(nameless, {}), WEARER, folder, {})
     assert (folder / "manifest.yaml").read_bytes() == before
+
+
+def test_a_rebuilt_twin_keeps_the_emg_of_muscles_that_it_still_has(built, tmp_path):
+    earlier = TwinCalibration.identity("tester").with_emg(
+        {"soleus_r": EmgChannel(("soleus_r",), 0.4), "ham_r": EmgChannel(("hamstrings_r",), 0.2)}, "the day before"
+    )
+    earlier.save(tmp_path / CALIBRATION_FILE)
+    model = Twin.load(built[0]).model
+    muscles = SimpleNamespace(paths=MusclePaths.from_arrays(model), channels={})
+    found, (told,) = _calibration(tmp_path, "tester", muscles, None)
+    assert set(found.emg) == {"soleus_r"} and found.source["emg"] == "the day before"
+    assert "EMG of ham_r" in told and "record EMG" in told
+    found, (told,) = _calibration(tmp_path, "somebody", muscles, None)
+    assert not found.emg and "not kept" in told

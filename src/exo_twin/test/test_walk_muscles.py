@@ -86,6 +86,13 @@ def test_silent_and_foreign_channels_cost_a_sentence_each_and_the_others_stay():
     assert "tibialis_anterior_r is zero throughout" in told[0] and "no muscle for EMG channel 'multifidus_r'" in told[1]
 
 
+def test_a_channel_that_misses_a_part_of_the_walk_is_named():
+    gap = np.where((EMG_TIME > 0.5) & (EMG_TIME < 1.0), np.nan, envelope())
+    found, (told,) = measured_activation(walk_emg(soleus_r=gap, tibialis_anterior_r=envelope()), STATIC, MUSCLES)
+    assert "soleus_r (7" in told and "tibialis_anterior_r" not in told and "mend the gaps" in told
+    assert np.isnan(found.target[80, SOLEUS]) and np.isfinite(found.target[80, TIBIALIS])
+
+
 @pytest.mark.parametrize(
     ("emg", "sentence"),
     [
@@ -158,6 +165,8 @@ def test_reserves_are_judged_against_the_moment_of_their_joint():
     assert "hip_flexion_l" not in found
     assert found["ankle_angle_r"]["verdict"] == DOUBTFUL and found["ankle_angle_r"]["peak_pct"] == pytest.approx(20.0)
     assert found["ankle_angle_l"]["verdict"] == UNTOLD
+    large = dataclasses.replace(STATIC, reserve=np.where(np.arange(6) == 2, 12.0, 0.0) * np.ones((len(TIME), 1)))
+    assert reserves(large, wanted, PATHS)["ankle_angle_l"]["verdict"] == DOUBTFUL  # 12 Nm are no error of measurement
     (sentence,) = reserve_warnings(found)
     assert "ankle_angle_r (12 of 60 Nm)" in sentence and "ankle_angle_l" not in sentence
     spike = STATIC.reserve.copy()

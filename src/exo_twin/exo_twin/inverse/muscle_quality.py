@@ -22,9 +22,10 @@ FloatArray = NDArray[np.float64]
 # Reserves that a muscle-driven simulation may need, of the largest moment about that joint: RMS and peak (Hicks et al.
 # 2015, J Biomech Eng 137:020905).
 RESERVE_RMS_PCT, RESERVE_PEAK_PCT = 5.0, 10.0
-# Moments of an adult from markers and plates are known to some 3 Nm: a tenth of a smaller moment cannot be told from
-# that. Of others in proportion to weight times height.
-SMALL_MOMENT = 30.0 / ADULT_SIZE_NM
+# Moments of an adult from markers and plates are known to some 3 Nm, of others in proportion to weight times height. A
+# tenth of a moment less than ten times that cannot be told from it, but what is missed can be more.
+MOMENT_SD = 3.0 / ADULT_SIZE_NM
+SMALL_MOMENT, SMALL_PEAK = 10.0 * MOMENT_SD, 3.0 * MOMENT_SD
 # Of a walk's frames: with less, a leg's moments rest on predicted force.
 MEASURED_SHARE = 0.5
 AT_BOUND, UNCHANGED = 1e-3, 5e-4  # of a factor
@@ -62,6 +63,7 @@ def reserves(
         missed, largest = solution.reserve[known, column], float(np.abs(asked[known]).max())
         rms, peak = float(np.sqrt(np.mean(missed**2))), float(np.abs(missed).max())
         share = (100.0 * rms / max(largest, 1e-9), 100.0 * peak / max(largest, 1e-9))
+        unknowable = largest < SMALL_MOMENT * size and rms <= MOMENT_SD * size and peak <= SMALL_PEAK * size
         verdict = GOOD if share[0] <= RESERVE_RMS_PCT and share[1] <= RESERVE_PEAK_PCT else DOUBTFUL
         found[name] = {
             "moment_peak_nm": round(largest, 1),
@@ -69,7 +71,7 @@ def reserves(
             "peak_nm": round(peak, 2),
             "rms_pct": round(share[0], 1),
             "peak_pct": round(share[1], 1),
-            "verdict": verdict if largest >= SMALL_MOMENT * size else UNTOLD,
+            "verdict": UNTOLD if unknowable else verdict,
         }
     return found
 

@@ -42,7 +42,9 @@ FloatArray = NDArray[np.float64]
 ACTIVATIONS, FORCES, MEASURED = "muscle_activations.sto", "muscle_forces.sto", "muscle_emg.sto"
 # The ground pushes the whole foot in our inverse dynamics, so nothing is known of what the toes' joint bears.
 UNKNOWN_MOMENTS = ("mtp_angle",)
-TENDONS = "long tendons stretch, the others, and all of them in the calibration and live, count as rigid"
+TENDONS = "long tendons stretch; the others count as rigid, and all do in the calibration and live"
+# Of a walk's frames: a channel that misses more is named. Delay and sync cost some at either end.
+COVERED_SHARE = 0.9
 # Nm, weight (N) times height (m) of a middling adult, whose moments are known as the solver's weights say. A child's
 # forces and lever arms are smaller, and so are the errors of their product.
 ADULT_SIZE_NM = 75.0 * 9.81 * 1.75
@@ -177,7 +179,20 @@ def measured_activation(
         measured = MeasuredActivation(found, gain, shape, targets(gain, shape))
     except ExoError as refusal:
         return None, (*silent, f"the muscles are estimated without EMG: {refusal}")
-    return measured, (*silent, *found.warnings)
+    return measured, (*silent, *found.warnings, *_gaps(measured, muscles.names))
+
+
+def _gaps(measured: MeasuredActivation, muscles: Sequence[str]) -> list[str]:
+    """One sentence on the channels that miss a good part of the walk."""
+    known = np.isfinite(measured.target).mean(axis=0)
+    share = {name: float(known[muscles.index(own[0])]) for name, own in measured.emg.measured.items()}
+    missing = [f"{name} ({100.0 * part:.0f} %)" for name, part in share.items() if part < COVERED_SHARE]
+    if not missing:
+        return []
+    return [
+        f"EMG covers a part of the walk only: {', '.join(missing)}; in the rest these muscles are estimated without it "
+        "and may jump where it begins or ends; mend the gaps, or record both for as long"
+    ]
 
 
 def _first_gain(
