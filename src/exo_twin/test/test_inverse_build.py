@@ -18,7 +18,8 @@ from exo_common.session import Wearer
 from exo_safety.envelope import HARD_CAPS
 from exo_twin.calibration import CALIBRATION_FILE, EmgChannel, TwinCalibration
 from exo_twin.forward.compiler.exoskeleton import HipExoskeleton
-from exo_twin.inverse.build import _calibration, build_twin
+from exo_twin.inverse import build
+from exo_twin.inverse.build import build_twin
 from exo_twin.inverse.envelope import TORQUE_SHARE, compute_envelope, weaker_capacity
 from exo_twin.inverse.marker_ik import MarkerIk
 from exo_twin.inverse.muscle_paths import MusclePaths
@@ -136,8 +137,21 @@ def test_a_rebuilt_twin_keeps_the_emg_of_muscles_that_it_still_has(built, tmp_pa
     earlier.save(tmp_path / CALIBRATION_FILE)
     model = Twin.load(built[0]).model
     muscles = SimpleNamespace(paths=MusclePaths.from_arrays(model), channels={})
-    found, (told,) = _calibration(tmp_path, "tester", muscles, None)
+    found, (told,) = build._calibration(tmp_path, "tester", muscles, None)
     assert set(found.emg) == {"soleus_r"} and found.source["emg"] == "the day before"
     assert "EMG of ham_r" in told and "record EMG" in told
-    found, (told,) = _calibration(tmp_path, "somebody", muscles, None)
+    found, (told,) = build._calibration(tmp_path, "somebody", muscles, None)
     assert not found.emg and "not kept" in told
+
+
+def test_further_walks_that_do_not_serve_cost_a_sentence_each(monkeypatch):
+    def refused(*_):
+        raise ExoError("no strides; walk on")
+
+    monkeypatch.setattr(build, "analyse_further_walk", refused)
+    walks = [build.FurtherWalk(None, None)] * 2
+    found, told = build._analysed(walks, None, WEARER, "some EMG", lambda _: None)
+    assert found == [] and len(told) == 2 and all("no strides; walk on" in text for text in told)
+    found, (sentence,) = build._analysed(walks, None, WEARER, None, lambda _: None)
+    assert found == [] and "no usable EMG" in sentence
+    assert build._analysed([], None, WEARER, None, lambda _: None) == ([], [])

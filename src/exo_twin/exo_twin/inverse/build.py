@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import shutil
 import tempfile
@@ -103,11 +102,13 @@ def build_twin(
         retuned = retune_tendons(scaling.model, gait)
         found += tuning_warnings(retuned)
         size = wearer.mass * STANDARD_GRAVITY * wearer.height
+        others, notes = _analysed(further, analysis, wearer, emg, progress)
+        found += notes
         muscles = analyse_muscles(
             scaling.model,
             analysis,
             emg,
-            [] if emg is None else _analysed(further, analysis, wearer, progress),
+            others,
             wearer.affected_side == "none",
             progress,
             size,
@@ -120,8 +121,8 @@ def build_twin(
         compiled = compile_walker(scaling.model, wearer.height, posture, exoskeleton)
         tolerance = compute_tolerance(analysis.tree, muscles.paths, muscles.scaled, muscles.model, gait, posture, size)
         envelope = compute_envelope(wearer.id, gait, compiled.arrays, tolerance, exoskeleton.torque_max)
-        calibration, notes = _calibration(folder, wearer.id, muscles, emg)
-        found += [*compiled.agreement.warnings(), MUSCLE_MODEL, *notes]
+        calibration, told = _calibration(folder, wearer.id, muscles, emg)
+        found += [*compiled.agreement.warnings(), MUSCLE_MODEL, *told]
         own = {
             **tree_arrays(analysis.tree, fit.weights),
             **analysis.inertia.arrays(),
@@ -150,15 +151,27 @@ def build_twin(
 
 
 def _analysed(
-    further: Sequence[FurtherWalk], known: WalkAnalysis, wearer: Wearer, progress: Callable[[str], None]
-) -> list[tuple[WalkAnalysis, WalkEmg]]:
-    """Further walks on the wearer's model; those that cannot be solved are passed over."""
-    found = []
+    further: Sequence[FurtherWalk],
+    known: WalkAnalysis,
+    wearer: Wearer,
+    emg: WalkEmg | None,
+    progress: Callable[[str], None],
+) -> tuple[list[tuple[WalkAnalysis, WalkEmg]], list[str]]:
+    """Further walks on the wearer's model, and a sentence for those that cannot serve to calibrate its muscles."""
+    found: list[tuple[WalkAnalysis, WalkEmg]] = []
+    if further and emg is None:
+        return found, [
+            "the muscles are not calibrated from the further walks: the walk of the twin has no usable EMG to compare "
+            "theirs with; mend it, or build the twin from another walk"
+        ]
+    notes = []
     for walk in further:
         progress("further walks")
-        with contextlib.suppress(ExoError):
+        try:
             found.append((analyse_further_walk(known, walk.capture, wearer, walk.signals), walk.emg))
-    return found
+        except ExoError as refusal:
+            notes.append(f"a further walk does not serve to calibrate the muscles: {refusal}")
+    return found, notes
 
 
 def _mean_stride(analysis: WalkAnalysis, capture: SessionCapture) -> Gait:
