@@ -14,7 +14,8 @@ import synthetic_twin
 from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES
 from exo_twin.forward.redundancy import MuscleSharing
-from exo_twin.forward.reference import GRAVITY_M_S2, Reference, make, stance_loading
+from exo_twin.forward.motions import STAND_S, START_S, make
+from exo_twin.forward.reference import GRAVITY_M_S2, Reference, stance_loading
 from exo_twin.forward.tracking import Record, TrackingTwin, TwinSample, run
 from exo_twin.forward.walker import Walker
 from exo_twin.periodic import Periodic
@@ -146,6 +147,25 @@ def test_lifting_a_thigh_moves_that_hip_up_and_the_other_not(
 def test_standing_stands(walker: Walker) -> None:
     stand = run(TrackingTwin(walker, make("stand", walker, GAIT)), 2.0)
     assert np.degrees(np.abs(stand.q[-1] - stand.q[0])[walker.legs]).max() < 0.5
+
+
+def test_standing_and_walking_take_turns_smoothly(walker: Walker, walk: Reference) -> None:
+    both = make("stand_and_walk", walker, GAIT)
+    record = run(TrackingTwin(walker, both), both.stride_time + STAND_S)
+    hips = record.q[:, walker.hips]
+    for begin in (0.0, both.stride_time):
+        still = (record.time >= begin) & (record.time < begin + STAND_S)
+        assert np.degrees(np.ptp(hips[still], axis=0)).max() < 0.5 and np.ptp(record.q[still, walker.root[0]]) < 0.01
+    walking = (record.time > STAND_S + START_S) & (record.time < STAND_S + START_S + 6.0 * GAIT.stride_time)
+    assert np.ptp(hips[walking], axis=0) == pytest.approx(np.ptp(walk.q[:, walker.hips], axis=0), rel=0.05)
+    crossings = np.count_nonzero(np.diff(np.sign(np.diff(hips, axis=1)[walking, 0])))
+    assert crossings == 12, "two steps a stride"
+    weight = walker.mass * GRAVITY_M_S2
+    assert np.abs(record.residual[:, walker.root]).max() < 0.35 * weight, "no jolts"
+    grid = np.arange(len(both.q)) * both.dt
+    for values, slopes in ((both.q, both.qd), (both.qd, both.qdd)):
+        missed = np.gradient(values, grid, axis=0) - slopes
+        assert np.abs(missed[1:-1]).max() < 0.05 * np.abs(slopes).max()
 
 
 def test_speed_is_that_of_the_feet_unless_measured(walker: Walker) -> None:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from exo_common.frames import LEG_COORDINATES, SIDES
 from exo_common.opensim_files import Storage, read_storage
 from exo_twin.forward.compiler.compile import compile_walker
-from exo_twin.forward.reference import GRAVITY_M_S2, make
+from exo_twin.forward.motions import make
+from exo_twin.forward.reference import GRAVITY_M_S2
 from exo_twin.forward.tracking import Record, TrackingTwin, TwinSample, run
 from exo_twin.forward.walker import Walker
 from exo_twin.twin import CURVE_POINTS, Gait

@@ -1,7 +1,8 @@
 """Reference motion: what the tracking twin follows, sampled once on a fine grid.
 
 Walking comes from the mean stride of the twin's `gait.yaml`; standing and
-lifting a thigh are made up for tests and demonstrations. The reference does not
+lifting a thigh are made up for tests and demonstrations (`motions` names them
+all). The reference does not
 depend on assistance: the wearer is assumed to walk the same with and without.
 
 What is measured and what is assumed: joint angles are the wearer's, pelvis tilt
@@ -28,8 +29,6 @@ from exo_twin.periodic import Periodic
 from exo_twin.twin import Gait
 
 FloatArray = NDArray[np.float64]
-
-MOTIONS = ("walk", "stand", "lift_left", "lift_right")
 
 # A 4th-order zero-lag Butterworth. Below the customary 6 Hz, for here angles are differentiated twice and no measured
 # ground reaction steadies the moments: against force plates hip moments agree better, the knee curve moves by 1 deg.
@@ -68,9 +67,9 @@ class Reference:
     q, qd, qdd : (n, nv) posture and its derivatives, the walker's order, SI.
     loading : (n, 2) share of the weight on the left and right foot, summing to one.
     pressure : (n, 2) nominal place of the centre of pressure, 0 heel to 1 toe.
-    phase : (n, 2) gait phase of each leg; zero where there is no gait.
-    stride_time : s; zero where the motion does not repeat but holds its last posture.
-    advance : (nv,) what one stride adds to the posture (the way walked).
+    phase : (n, 2) gait phase of each leg; stands still where there is no gait.
+    stride_time : s until the motion repeats; zero where it does not but holds its last posture.
+    advance : (nv,) what one repetition adds to the posture (the way walked).
     """
 
     dt: float
@@ -167,13 +166,6 @@ def standing(walker: Walker, lift: int | None = None) -> Reference:
     still = np.zeros((n, 2))
     pressure = np.full((n, 2), 0.5 * PROGRESS_AT_TOE_OFF)
     return Reference(LIFT_DT_S, q, qd, qdd, loading, pressure, still, 0.0, np.zeros(walker.model.nv))
-
-
-def make(motion: str, walker: Walker, gait: Gait) -> Reference:
-    """The reference of one of :data:`MOTIONS`."""
-    if motion == "walk":
-        return walking(walker, gait)
-    return standing(walker, {"stand": None, "lift_left": 0, "lift_right": 1}[motion])
 
 
 def _bounce(walker: Walker, reference: Reference) -> None:

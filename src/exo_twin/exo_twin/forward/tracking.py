@@ -42,6 +42,7 @@ FEEDBACK_RAD_S = 25.0
 # Excitation-activation time constants (Thelen 2003) and the least activation of a living muscle.
 ACTIVATION_S, DEACTIVATION_S = 0.010, 0.040
 ACTIVATION_MIN = 0.01
+PHASE = slice(-2, None)  # of a reference's rows
 LEG_MUSCLES = 9
 LEG_JOINTS = 3
 # The muscles that move the hip, in `GROUPS` order within each leg: GLU, HFL, HAM, RF.
@@ -101,14 +102,15 @@ class TrackingTwin:
                 reference.qd,
                 reference.qdd,
                 predict(walker, reference).reshape(len(reference.q), 6),
+                reference.phase,
             ]
         )
-        self._phase = reference.phase
         self._grid = reference.dt
         if self._stride_time:
             # One more row, the first of the next stride, so that interpolation never wraps.
             self._rows = np.vstack([self._rows, self._rows[:1]])
             self._rows[-1, : self._model.nv] += reference.advance
+            self._rows[:, PHASE] = np.unwrap(self._rows[:, PHASE], period=1.0, axis=0)
         self._share = MuscleSharing(LEG_MUSCLES)
         self._moment = np.zeros((self._model.nu, self._model.nv))
         self._needed = np.zeros(self._model.nv)
@@ -177,12 +179,6 @@ class TrackingTwin:
             row[: self._model.nv] += strides * self._advance
         return row
 
-    def _phases(self, time: float) -> FloatArray:
-        if not self._stride_time:
-            return np.zeros(2)
-        phase: FloatArray = np.mod(time / self._stride_time + self._phase[0], 1.0)
-        return phase
-
     def _control(self, exo_nm: FloatArray) -> None:
         """Steps 1-4 of the module's description, at the present state."""
         model, data, walker = self._model, self._data, self.walker
@@ -196,7 +192,7 @@ class TrackingTwin:
             + FEEDBACK_RAD_S**2 * (q_reference - data.qpos)
         )
         mujoco.mj_mulM(model, data, self._needed, wanted)
-        ground = row[3 * nv :].reshape(2, 3)
+        ground = row[3 * nv : PHASE.start].reshape(2, 3)
         self._apply_ground(ground)
         needed = self._needed + data.qfrc_bias - data.qfrc_passive - self._ground
         needed[walker.hips] -= exo_nm
@@ -224,7 +220,7 @@ class TrackingTwin:
             residual=residual,
             ground=ground[:, :PLACE],
             exo_nm=exo_nm,
-            phase=self._phases(time),
+            phase=np.mod(row[PHASE], 1.0),
         )
 
     def _apply_ground(self, ground: FloatArray) -> None:

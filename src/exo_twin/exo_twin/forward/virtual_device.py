@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from exo_common.clock import NS_PER_S
 from exo_common.parameters import Parameters, parameter
 from exo_safety.command_guard import Command, CommandGuard
-from exo_twin.forward.reference import MOTIONS, make
+from exo_twin.forward.motions import MOTIONS, make
 from exo_twin.forward.tracking import TICK_STEPS, TrackingTwin, TwinSample
 from exo_twin.forward.walker import IMU_SITES, PHYSICS_DT_S, Walker
 from exo_twin.twin import Twin
