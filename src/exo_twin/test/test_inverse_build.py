@@ -48,7 +48,7 @@ def built(keypoints, tmp_path_factory):
     folder = tmp_path_factory.mktemp("built")
     write_trc(folder / "walk.trc", keypoints)
     steps: list[str] = []
-    quality = {"missed_pct": np.float64(1.5), "strides": {"l": np.int64(1)}}
+    quality = {"missed_pct": np.float64(1.5000123), "strides": {"l": np.int64(1)}}
     inputs = {"walk.trc": folder / "walk.trc"}
     twin = build_twin(captured(keypoints, quality), WEARER, folder / "twin", inputs, ["filmed at dusk"], steps.append)
     return twin, steps
@@ -76,7 +76,10 @@ def test_the_artefact_is_whole_and_loads(built):
 
 
 def test_quality_says_how_good_it_is(built):
-    quality = yaml.safe_load((built[0] / "quality.yaml").read_text())
+    text = (built[0] / "quality.yaml").read_text()
+    assert "\n- filmed at dusk\n" in text  # sentences one below the other, numbers side by side
+    assert "capture:\n  missed_pct: 1.5\n  strides: {l: 1}\n" in text
+    quality = yaml.safe_load(text)
     assert quality["capture"] == {"missed_pct": 1.5, "strides": {"l": 1}}
     assert quality["inverse_kinematics"]["marker_rms_mm"] < 10.0
     assert set(quality["inverse_kinematics"]["saturated_share"]) == set(LEG_COORDINATES)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from exo_capture.session_capture import SessionCapture
 from exo_common.artefact import writing
@@ -30,7 +29,7 @@ from exo_twin.inverse.muscles_to_opensim import replace_unknown, write_muscles
 from exo_twin.inverse.plate_signals import STANDARD_GRAVITY, PlateSignal
 from exo_twin.inverse.tolerance import compute_tolerance
 from exo_twin.inverse.tree_file import tree_arrays
-from exo_twin.inverse.twin_quality import twin_quality
+from exo_twin.inverse.twin_quality import quality_text, twin_quality
 from exo_twin.inverse.walk_muscles import WalkEmg
 from exo_twin.opensim_runtime import logging_to
 from exo_twin.twin import GAIT_FILE, KIND, Gait
@@ -143,9 +142,7 @@ def build_twin(
             gait.save(target / GAIT_FILE)
             envelope.save(target / "envelope.yaml")
             report = twin_quality(analysis, gait, retuned, muscles, compiled, capture.quality.figures, found)
-            (target / "quality.yaml").write_text(
-                yaml.safe_dump(report, sort_keys=False, width=120, default_flow_style=None), encoding="utf-8"
-            )
+            (target / "quality.yaml").write_text(quality_text(report), encoding="utf-8")
             shutil.copy(work / "opensim.log", target / "opensim.log")
     return folder
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import yaml
 
 from exo_twin.forward.compiler.compile import Compiled
 from exo_twin.inverse.analysis import WalkAnalysis
@@ -67,12 +68,31 @@ def twin_quality(
     }
 
 
+class _Readable(yaml.SafeDumper):
+    """Names and numbers side by side, sentences one below the other."""
+
+
+def _sequence(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
+    sentences = any(isinstance(item, str) and " " in item for item in items)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=False if sentences else None)
+
+
+_Readable.add_representer(list, _sequence)
+
+
+def quality_text(report: Mapping[str, Any]) -> str:
+    """The report as YAML that a person can read."""
+    return yaml.dump(report, Dumper=_Readable, sort_keys=False, width=120, default_flow_style=None, allow_unicode=True)
+
+
 def _plain(value: Any) -> Any:
-    """Mappings, sequences and NumPy numbers as YAML's own types."""
+    """Mappings, sequences and NumPy numbers as YAML's own types, numbers to four digits."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
         return _plain(value.tolist())
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
     return value

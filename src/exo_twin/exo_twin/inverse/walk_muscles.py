@@ -4,7 +4,7 @@ Long tendons (soleus, gastrocnemii, ...) stretch: in push-off they give back wha
 shorten slowly. With rigid ones the fibres would have to shorten as fast as the joint turns, and soleus runs into full
 activation in fast walking. Over 24 walks of 12 wearers (gait_speeds; all were seen, nothing was fitted to them) elastic
 tendons raise the correlation of static optimisation with EMG from .43 to .48 (calf and shin: .69 to .75), in every
-walk, lower EMG-assisted reserves by a fifth, and settle in all of them, for 2 ms a frame. Calibration and the live
+walk, lower EMG-assisted reserves by a fifth, and settle in all of them, for 0.3 ms a frame. Calibration and the live
 estimator keep rigid tendons: the one solves thousands of times, the other frame by frame.
 """
 
