@@ -25,7 +25,7 @@ from exo_twin.live.events import GaitEvents
 from exo_twin.live.hips import HipFusion, HipState
 from exo_twin.live.keypoint_offsets import keypoint_offsets
 from exo_twin.live.keypoints import KeypointFusion
-from exo_twin.live.muscles import LiveMuscles
+from exo_twin.live.muscles import EXO_TORQUE_MAX_NM, LiveMuscles
 from exo_twin.live.samples import (
     CLOCK_SET_S,
     IMUS,
@@ -167,7 +167,9 @@ class Estimator:
         exo = joints.effort if joints is not None and fresh(joints, now_ns) else NO_PAIR
         muscles = self._muscles.step(now_ns / NS_PER_S, position, velocity, phase, exo, emg)
         inputs = (joints, envelope, *(imus.get(topic) for topic in IMUS), keypoints)
-        seen = (self._keypoints.complaint,) if self._keypoints.complaint else ()
+        seen = [self._keypoints.complaint] if self._keypoints.complaint else []
+        if any(abs(torque) > EXO_TORQUE_MAX_NM for torque in exo):
+            seen.append(f"the exo reports a torque of over {EXO_TORQUE_MAX_NM:g} Nm, which is not used")
         return TwinEstimate(
             stamp_ns=now_ns,
             sequence=self._sequence,

@@ -169,6 +169,20 @@ def test_what_the_exo_gives_the_muscles_need_not(twin: Twin) -> None:
     assert helped.moment[HIP_L] == without.moment[HIP_L]
 
 
+@pytest.mark.parametrize("torque", [1e4, -1e300, math.inf])
+def test_an_impossible_torque_of_the_exo_leaves_that_hips_moment_open(twin: Twin, torque: float) -> None:
+    def last(torque: float) -> TwinEstimate:
+        estimator = Estimator(twin)
+        for stamp, q, qd, _ in walk(twin.gait, 3.0):
+            estimate = estimator.step(stamp, JointSample(stamp, q, qd, (math.nan, torque)))
+        return estimate
+
+    without, told = last(0.0), last(torque)
+    assert not without.complaints and "reports a torque of over 200 Nm" in told.complaints[0]
+    assert told.moment_sd[HIP_R] > 2.0 * without.moment_sd[HIP_R] and np.abs(told.moment).max() < 150.0
+    assert told.moment[HIP_L] == without.moment[HIP_L]
+
+
 def test_activations_follow_valid_channels_and_fall_back_without_them(twin: Twin) -> None:
     names = Estimator(twin).muscles
     envelope = EnvelopeSample(
@@ -183,11 +197,25 @@ def test_activations_follow_valid_channels_and_fall_back_without_them(twin: Twin
     assert by_name["recfem_l"] == pytest.approx((0.45, 0.175), abs=0.005)
     assert by_name["psoas_l"] == by_name["soleus_l"] == pytest.approx((0.01, 0.207), abs=0.001)
     assert estimate.moment[HIP_L] < 0.0 < estimate.moment[HIP_R]
-    assert estimate.complaints == ("EMG of soleus_l is marked invalid and not used",)
+    assert estimate.complaints[0] == "EMG of soleus_l is marked invalid and not used"
+    assert estimate.complaints[1].startswith("EMG of HFL_l tells no numbers") and len(estimate.complaints) == 2
     none = step(Estimator(twin), PERIOD_NS, envelope=EnvelopeSample(PERIOD_NS, {}, ("soleus_l", "soleus_r")))
     assert none.complaints == ("all EMG channels are marked invalid and not used",)
     late = step(Estimator(twin), 30 * PERIOD_NS, envelope=envelope)
     assert np.all(late.activation == 0.01) and "EMG is silent" in late.complaints[0]
+
+
+def test_emg_in_another_unit_is_named_and_left_out_until_it_is_possible_again(twin: Twin) -> None:
+    estimator = Estimator(twin)
+    soleus, tibialis = (estimator.muscles.index(name) for name in ("soleus_r", "tibant_r"))
+    for k, level in enumerate((0.2, 350.0, 0.2), start=1):
+        estimate = step(
+            estimator, k * PERIOD_NS, envelope=EnvelopeSample(k * PERIOD_NS, {"soleus_r": level, "TA_r": 0.2})
+        )
+        if level > 1.0:
+            assert "EMG of soleus_r tells no numbers, or over 3 times its maximum" in estimate.complaints[0]
+            assert estimate.activation_sd[soleus] > 2.0 * estimate.activation_sd[tibialis]
+    assert estimate.complaints == () and estimate.activation[soleus] == pytest.approx(0.18, abs=0.01)
 
 
 def test_emg_that_is_zero_is_named_and_left_out(twin: Twin) -> None:

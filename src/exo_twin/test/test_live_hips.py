@@ -140,3 +140,33 @@ def test_a_slipping_mounting_does_not_spoil_the_rate() -> None:
     state = fusion.step(PERIOD_NS, JointSample(PERIOD_NS, (0.0, 0.0), (1.0, 1.0)), imus)
     # Flexion turns the thigh about -y: 1.0 + 0.2 agrees with the left encoder's 1.0, -1.2 + 0.2 not with the right's.
     assert state.rate == pytest.approx((1.1, 1.0))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda j: dataclasses.replace(j, position=(j.position[0] + 0.5, j.position[1] + 0.5)),
+        lambda j: dataclasses.replace(j, position=j.position[::-1], velocity=j.velocity[::-1]),
+    ],
+    ids=["slipped", "exchanged"],
+)
+def test_an_encoder_that_contradicts_the_imus_is_named_and_less_sure(spoil) -> None:
+    found = run(lambda t, j, m: (spoil(j) if 10.0 <= t < 12.0 else j, m))
+    sure = found[999][2].sd[0]
+    spoilt = [state for t, _, state in found if 10.0 <= t < 12.0]
+    assert any(
+        "encoder of the left hip contradicts the IMUs" in state.complaints[0] for state in spoilt if state.complaints
+    )
+    assert UNKNOWN_HIP_SD >= max(state.sd[0] for state in spoilt) > 5.0 * sure
+    assert found[-1][2].complaints == () and found[-1][2].sd[0] == sure, "it is over"
+    assert not any(state.complaints for t, _, state in found if t < 10.0)
+
+
+def test_imus_that_come_back_get_time_to_settle_before_they_contradict() -> None:
+    def spoil(t, joints, imus):
+        if 8.0 <= t < 9.0:
+            return joints, {}
+        x, y, z = imus[IMUS[1]].force  # back in the midst of an acceleration
+        return joints, {**imus, IMUS[1]: dataclasses.replace(imus[IMUS[1]], force=(x + 8.0 * (9.0 <= t < 9.1), y, z))}
+
+    assert not any("contradicts" in sentence for _, _, state in run(spoil) for sentence in state.complaints)

@@ -147,3 +147,21 @@ def test_pictures_older_than_the_kept_reference_are_refused() -> None:
 def test_offsets_of_a_twin_without_a_tree_are_unknown() -> None:
     assert keypoint_offsets({}, GAIT) == ({}, UNKNOWN_SD)
     assert SPACE_SD["knee_angle"] < UNKNOWN_SD
+
+
+def test_keypoints_that_are_no_legs_are_named() -> None:
+    def millimetres(k, places):
+        return {name: tuple(1e3 * v for v in place) for name, place in places.items()} if k >= 200 else places
+
+    found = run(stride, seen=millimetres)
+    assert all(words == "" for k, _, words in found if k < 200)
+    assert all("no legs that people can have" in words for k, _, words in found if k > 210)
+
+
+def test_what_the_first_pictures_show_was_before_the_estimate_and_is_no_fault() -> None:
+    fusion, reference = KeypointFusion({}, 0.02), {name: (0.0, REFERENCE_SD) for name in KNEES_AND_ANKLES}
+    start, legs = 10_000_000_000, points(stride(0))
+    assert fusion.step(start, KeypointSample(start - DELAY_NS, legs, True), reference) == reference
+    assert fusion.complaint == ""
+    fusion.step(start + PERIOD_NS, KeypointSample(start - 400_000_000, legs, True), reference)
+    assert "older than 0.3 s" in fusion.complaint

@@ -20,6 +20,8 @@ ENVELOPE_DELAY_S = 0.040
 LONGEST_DELAY_S = 0.2
 # One standard deviation of what a muscle's activation differs by from that of the muscle whose EMG it follows.
 FOLLOWER_SD = 0.15
+# An envelope so many times its calibrated maximum (with the wearer's gain) is in another unit, or an artefact.
+IMPOSSIBLE = 3.0
 # A channel that never rose above `SILENT` for so long is not connected: a muscle at rest shows more noise than that.
 UNCONNECTED_S = 3.0
 
@@ -57,13 +59,20 @@ class LiveEmg:
         names = tuple(sorted({*sample.valid, *sample.invalid}))
         if names != self._channels:
             self._map_channels(names)
-        self._take(sample)
+        values, sound = self._read(sample)
+        self._take(sample, values)
         bad = [f"EMG of {name} is marked invalid and not used" for name in sample.invalid if name in self._alive]
         if len(bad) == len(self._alive) > 1:
             bad = ["all EMG channels are marked invalid and not used"]
         dead = [name for name in self._map.channels if sample.stamp_ns - self._alive[name] > UNCONNECTED_S * NS_PER_S]
         if dead:
             bad.append(f"EMG of {', '.join(dead)} is zero; its muscles are estimated without it")
+        odd = [name for name, good in zip(self._map.channels, sound, strict=True) if not good]
+        if odd:
+            bad.append(
+                f"EMG of {', '.join(odd)} tells no numbers, or over {IMPOSSIBLE:g} times its maximum, and is not used; "
+                "calibrate the EMG again"
+            )
         self.complaints = (*self._unmapped, *bad)
         drive = self._delayed(now_ns)
         drive[[name in dead for name in self._map.channels]] = np.nan
@@ -112,10 +121,16 @@ class LiveEmg:
         ]
         return EmgMap(channels, self._muscles, share, {**own.measured, **told}, tuple(warnings))
 
-    def _take(self, sample: EnvelopeSample) -> None:
+    def _read(self, sample: EnvelopeSample) -> tuple[FloatArray, list[bool]]:
+        """(k,) envelopes, NaN where they tell nothing; whether what every channel tells is possible."""
+        names = self._map.channels
+        told = np.array([sample.valid.get(name, math.nan) for name in names])
+        possible = np.isfinite(told) & (told * self._gain <= IMPOSSIBLE)
+        sound = [bool(good) or name not in sample.valid for name, good in zip(names, possible, strict=True)]
+        return np.where(possible, told, np.nan), sound
+
+    def _take(self, sample: EnvelopeSample, values: FloatArray) -> None:
         line, names = self._line, self._map.channels
-        values = np.array([sample.valid.get(name, math.nan) for name in names])
-        values[~np.isfinite(values)] = np.nan
         if line and sample.stamp_ns < line[-1][0]:
             line.clear()
             self._alive = {}

@@ -34,6 +34,9 @@ GRAVITY_S = 4.0
 LEARN_S = 3.0
 # An encoder that stands still to the last bit while the IMUs turned by this much hangs, rad.
 STUCK_TURN = 0.2
+# Encoder and IMUs of a hip, once the IMUs have settled for `LEARN_S`, differ by less than this, rad: a jump, exchanged
+# sides or a segment turned the wrong way make it more.
+CONTRADICTION = 0.25
 # No hip flexes or extends this far, rad.
 FARTHEST = math.pi
 # One standard deviation: a hip encoder with its cuff on soft tissue, checked by IMUs and alone (a slipping cuff would
@@ -64,13 +67,16 @@ class HipState:
 
 @dataclasses.dataclass(slots=True)
 class _Hip:
-    """What is remembered of one hip; `imu`: the IMUs' angle, `off`: the encoder's above it, learned for `learned` s."""
+    """What is remembered of one hip; `imu`: the IMUs' angle, integrated for `settled` s; `off`: the encoder's above it,
+    learned for `learned` s; `contradiction`: by how much the two differ now beyond reason."""
 
     angle: float = 0.0
     rate: float = 0.0
     imu: float = math.nan
     off: float = 0.0
     learned: float = 0.0
+    settled: float = 0.0
+    contradiction: float = 0.0
     reading: Pair = (math.nan, math.nan)
     same_s: float = 0.0
     turned: float = 0.0
@@ -126,6 +132,11 @@ class HipFusion:
                     f"the encoder of the {SIDE_WORDS[i]} hip tells no number, an impossible one, or hangs"
                 )
             spread.append(self._correct(i, reading if trusted else None, turn, pelvis is not None, gap))
+            if hip.contradiction:
+                complaints.append(
+                    f"the encoder of the {SIDE_WORDS[i]} hip contradicts the IMUs; "
+                    "has one of them slipped, or are sides exchanged?"
+                )
             told.append(reading if trusted else (hip.imu + hip.off, turn))
         (left, right) = self._hips
         return HipState(
@@ -147,8 +158,9 @@ class HipFusion:
             return
         tilt = thigh.tilt - (pelvis.tilt if pelvis else 0.0)
         if not (math.isfinite(hip.imu) and 0.0 <= gap <= LONGEST_GAP_S):
-            hip.imu = tilt
+            hip.imu, hip.settled = tilt, 0.0
             return
+        hip.settled += gap
         hip.imu += gap * turn
         if math.isfinite(tilt):
             still = thigh.stillness * (pelvis.stillness if pelvis else 1.0)
@@ -158,16 +170,21 @@ class HipFusion:
         """Move the hip to what tells it best; gives its standard deviation."""
         hip = self._hips[i]
         steady = 0.0 <= gap <= LONGEST_GAP_S
+        hip.contradiction = 0.0
         if reading is not None:
             angle, rate = reading
             agrees = pelvis and abs(turn - rate) < RATE_AGREEMENT_RAD_S
             if agrees:
                 rate = 0.5 * (rate + turn)
             if steady and math.isfinite(hip.imu):
+                apart = abs(angle - hip.imu - hip.off)
+                if min(hip.settled, hip.learned) > LEARN_S and apart > CONTRADICTION:
+                    hip.contradiction = apart
                 hip.learned += gap
                 # A running mean at first, a slow filter after.
                 hip.off += gap / min(hip.learned, LEARN_S) * (angle - hip.imu - hip.off) if hip.learned else 0.0
             spread = math.hypot(CHECKED_SD if agrees else ALONE_SD, self._zero_sd[i])
+            spread = min(math.hypot(spread, hip.contradiction), max(spread, UNKNOWN_HIP_SD))
         elif math.isfinite(hip.imu):
             angle, rate = hip.imu + hip.off, turn
             share = math.exp(-hip.learned / LEARN_S)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from exo_common.clock import NS_PER_S
 from exo_common.frames import SIDES
-from exo_twin.live.samples import KeypointSample, Triple
+from exo_twin.live.samples import LEG_KEYPOINTS, KeypointSample, Triple
 
 # Joint with side -> (angle, standard deviation) by the reference stride, rad.
 Reference = Mapping[str, tuple[float, float]]
@@ -109,15 +109,22 @@ class KeypointFusion:
         """Take a new picture's keypoints, as of the time it was taken."""
         self.complaint = ""
         past = self._at(sample.stamp_ns)
+        begin_ns, now_ns = self._reference[0][0], self._reference[-1][0]
+        kept_for_s, late_s = (now_ns - begin_ns) / NS_PER_S, (now_ns - sample.stamp_ns) / NS_PER_S
         if past is None or elapsed_s > FORGOTTEN_S or elapsed_s < 0.0:
             self._departures = {name: _Departure() for name in KNEES_AND_ANKLES}
         if past is None:
+            # What the first pictures show was before the estimate began.
+            if kept_for_s < LONGEST_DELAY_S and 0.0 <= late_s <= LONGEST_DELAY_S:
+                return
             self.complaint = f"keypoints are older than {LONGEST_DELAY_S} s or stamped ahead, and not used"
             return
         for name, own in self._departures.items():
             if math.isfinite(own.variance):
                 own.value, own.variance = own.after(elapsed_s, past[name][1])
         angles = leg_angles(sample.points, sample.depth_measured)
+        if not angles and set(LEG_KEYPOINTS) <= sample.points.keys():
+            self.complaint = "keypoints show no legs that people can have, and are not used; are they in metres, z up?"
         measured = {name: angle - self._offsets.get(name, 0.0) for name, angle in angles.items()}
         if _exchanged(measured, past):
             self.complaint = "the keypoints' legs are exchanged; such pictures are not used"

@@ -24,6 +24,8 @@ FloatArray = NDArray[np.float64]
 # One standard deviation of a reference moment beside what strides differ by: what inverse dynamics itself errs by
 # (markers, plates, inertias), Nm.
 MOMENT_SD_NM = 5.0
+# No exo gives a hip as much torque as this, Nm: a report of more tells nothing.
+EXO_TORQUE_MAX_NM = 200.0
 # Below this confidence in the phase no moment is asked for.
 LEAST_CONFIDENCE = 0.05
 CURE = "make the twin again with ./exo personalise <session>"
@@ -97,7 +99,8 @@ class LiveMuscles:
         Parameters
         ----------
         position, velocity : (6,) rad and rad/s, order LEG_COORDINATES.
-        exo_torque : Nm on the left and right hip; what the exo gives, the muscles need not. NaN counts as none.
+        exo_torque : Nm on the left and right hip; what the exo gives, the muscles need not. NaN counts as none;
+            beyond `EXO_TORQUE_MAX_NM` it is not known, and that hip's moment not asked for.
         emg : (m,) activation that EMG asks for, NaN where not measured.
         """
         q, qd = self._rest.copy(), np.zeros_like(self._rest)
@@ -128,6 +131,8 @@ class LiveMuscles:
             value, slope = curve.at(at)
             known = math.hypot(MOMENT_SD_NM, deviation.at(at)[0], slope * phase.phase_sd)
             torque = exo_torque[HIPS.index(name)] if name in HIPS else 0.0
+            if abs(torque) > EXO_TORQUE_MAX_NM:
+                continue
             moment[row] = self._signs[row] * (value - (torque if math.isfinite(torque) else 0.0))
             weight[row] = 1.0 / (known**2 + (doubt * curve.rms) ** 2)
         return moment, weight

@@ -30,6 +30,7 @@ from exo_common.parameters import Parameters, declare, parameter
 from exo_common.qos import CONTROL, EVERY_SAMPLE, PUBLISH
 from exo_interfaces.msg import EmgEnvelope, Keypoints, TwinState
 from exo_twin.estimator import Estimator, TwinEstimate
+from exo_twin.live.complaints import Announcer
 from exo_twin.live.samples import (
     CLOCK_SET_S,
     ENVELOPE,
@@ -82,7 +83,7 @@ class EstimatorNode(Node):
         self._joint_states = self.create_publisher(JointState, "/twin/joint_states", PUBLISH)
         self._diagnostics = Diagnostics(self)
         self._diagnostics.values.update(scheduling=scheduling, notes="; ".join(self._estimator.notes))
-        self._said: set[str] = set()
+        self._announcer = Announcer()
         self._longest_s = 0.0
         for note in self._estimator.notes:
             self.get_logger().info(note)
@@ -144,10 +145,11 @@ class EstimatorNode(Node):
     def _report(self, estimate: TwinEstimate) -> None:
         complaints = estimate.complaints
         late = (f"{topic} brought a message late or out of order, which is not used" for topic in self._newest.late)
-        for sentence in (*complaints, *late):
-            if sentence not in self._said:
-                self._said.add(sentence)
-                self.get_logger().warning(sentence)
+        begun, over = self._announcer.step(estimate.stamp_ns, (*complaints, *late))
+        for sentence in begun:
+            self.get_logger().warning(sentence)
+        for sentence in over:
+            self.get_logger().info(f"no longer: {sentence}")
         self._diagnostics.level = DiagnosticStatus.WARN if complaints else DiagnosticStatus.OK
         self._diagnostics.message = "; ".join(complaints) or "running"
         self._diagnostics.values.update(
