@@ -71,3 +71,13 @@ def test_without_strides_the_capture_is_kept_and_the_twin_refused(tmp_path: Path
     with pytest.raises(ExoError, match="a twin needs one or more of each"):
         personalise(session(tmp_path, still), Stages())
     assert (tmp_path / "capture" / "keypoints.trc").is_file() and not built
+
+
+def test_emg_that_is_left_out_is_told_once_and_in_the_twin(tmp_path: Path, built: dict[str, Any]) -> None:
+    session(tmp_path, walker(TIME))
+    np.savetxt(tmp_path / "emg.csv", np.zeros((600, 2)), delimiter=",", header="time,soleus_r", comments="")
+    with (tmp_path / "session.yaml").open("a", encoding="utf-8") as text:
+        text.write("emg: {file: emg.csv, unit: V, sync: {method: offset, offset: 0.0, uncertainty: 0.001}}\n")
+    result = personalise(load(tmp_path), Stages())
+    (told,) = [warning for warning in result.warnings if warning.startswith("the EMG is left out")]
+    assert told in yaml.safe_load((tmp_path / "twin" / "manifest.yaml").read_text())["warnings"]
