@@ -13,8 +13,8 @@ import synthetic_twin
 
 from exo_common.errors import ExoError
 from exo_common.frames import LEG_COORDINATES
-from exo_twin.forward.redundancy import MuscleSharing
 from exo_twin.forward.motions import STAND_S, START_S, make
+from exo_twin.forward.redundancy import MuscleSharing
 from exo_twin.forward.reference import GRAVITY_M_S2, Reference, stance_loading
 from exo_twin.forward.tracking import Record, TrackingTwin, TwinSample, run
 from exo_twin.forward.walker import Walker

@@ -8,11 +8,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
-from worn_sensors import COORDINATES, STRIDE_S, TIME, ZERO, motion, recorded, reference, tree
+from worn_sensors import COORDINATES, STRIDE_S, TIME, ZERO, motion, mountings, recorded, reference, tree
 
 from exo_common.errors import ExoError
 from exo_twin.calibration import SEGMENTS
 from exo_twin.inverse.strapdown import from_stance, integrated
+from exo_twin.inverse.virtual_imus import Wear, wear
 from exo_twin.inverse.wearable_calibration import WearableFit, calibrate_wearables
 from exo_twin.inverse.wearable_recording import ImuSignal, WearableRecording
 from exo_twin.inverse.wearable_reference import reference_from_motion
@@ -157,6 +158,14 @@ def test_upside_down_is_found() -> None:
         "the IMU of pelvis",
         "the IMU of thigh_l",
     ]
+
+
+def test_a_walker_who_does_not_roll_and_turn_is_no_mirror_image() -> None:
+    flat = motion()
+    flat[:, [i for i, name in enumerate(COORDINATES) if name.split("_")[1] in ("list", "rotation", "adduction")]] = 0.0
+    how = Wear(mountings(4), zero=ZERO)
+    recording = wear(tree(), TIME, flat, (0.1, 0.1 + STRIDE_S), np.zeros(12), how, np.random.default_rng(4))
+    assert calibrate_wearables(recording, reference()).steps >= 8
 
 
 def test_what_a_network_does_to_samples_does_no_harm() -> None:

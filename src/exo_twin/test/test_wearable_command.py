@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from rclpy.node import Node
 from rclpy.serialization import serialize_message
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import Imu, JointState
-from worn_sensors import ZERO, recorded, write_twin
+from worn_sensors import ZERO, planar_motion, recorded, write_twin
 
 from exo_common.artefact import read_manifest, sha256
 from exo_common.bag import BagWriter
@@ -167,3 +168,23 @@ def test_live(twin: Path) -> None:
     assert running.returncode == 0, said
     assert "stand upright" in said and "walk 10 steps" in said and "written:" in said
     assert check(twin, mounting).source["encoders"].startswith("live")
+
+
+def test_live_on_the_virtual_device(tmp_path: Path) -> None:
+    """Its sensors sit as they should: no rotation, no zero."""
+    folder = write_twin(tmp_path / "virtual", planar_motion())
+    own = dict(os.environ, ROS_DOMAIN_ID="58")
+    device = "from exo_twin.nodes.virtual_device import main; main()"
+    parameters = ["-p", f"twin:={folder}", "-p", "motion:=stand_and_walk"]
+    wearer = subprocess.Popen([sys.executable, "-c", device, "--ros-args", *parameters], env=own)
+    try:
+        command = [sys.executable, "-m", "exo_twin", "calibrate", str(folder)]
+        done = subprocess.run(command, env=own, capture_output=True, text=True, timeout=60.0)
+    finally:
+        wearer.send_signal(signal.SIGINT)
+        wearer.wait(timeout=10.0)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = TwinCalibration.load(folder / CALIBRATION_FILE, "w01")
+    for name in SEGMENTS:
+        assert np.degrees(Rotation.from_matrix(found.imu_rotation[name]).magnitude()) < 5.0
+    assert [found.encoder_zero[name] for name in HIPS] == pytest.approx([0.0, 0.0], abs=0.02)

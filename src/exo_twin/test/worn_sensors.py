@@ -95,14 +95,30 @@ def recorded(seed: int = 1, **changed: object) -> tuple[WearableRecording, dict[
     return wear(tree(), TIME, motion(), (0.1, 0.1 + STRIDE_S), standing, how, rng), dict(how.mounting)
 
 
-def write_twin(folder: Path) -> Path:
-    """A twin with what a calibration of the wearables reads."""
-    from synthetic_twin import ENVELOPE, gait
+def planar_motion() -> np.ndarray:
+    """(n, 12) coordinates at TIME of the virtual wearer that `synthetic_twin` describes, who moves in a plane."""
+    from synthetic_twin import gait
+
+    q = np.zeros((len(TIME), len(COORDINATES)))
+    phase = (TIME - 0.1) / STRIDE_S
+    for side, offset in (("l", 0.0), ("r", 0.5)):
+        curve = gait().curves[f"hip_flexion_{side}"]
+        q[:, COORDINATES.index(f"hip_flexion_{side}")] = np.interp(
+            np.mod(phase + offset, 1.0), np.linspace(0, 1, len(curve)), curve
+        )
+    q[:, 3] = SPEED * TIME
+    return q
+
+
+def write_twin(folder: Path, q: np.ndarray | None = None) -> Path:
+    """A twin with what a calibration of the wearables reads, and the virtual device, too."""
+    from synthetic_twin import ENVELOPE, gait, walker_xml
 
     with writing(folder, "twin", "w01", {}, []) as scratch:
         strides = [{"side": "l", "start": 0.1, "toe_off": 0.8, "end": 0.1 + STRIDE_S}]
         dataclasses.replace(gait(), strides=strides).save(scratch / "gait.yaml")
         np.savez(scratch / "model.npz", **tree_arrays(tree()))
         Envelope("w01", ENVELOPE, ENVELOPE, "made up").save(scratch / "envelope.yaml")
-        write_storage(scratch / "coordinates.mot", Storage(TIME, COORDINATES, motion(), in_degrees=False))
+        write_storage(scratch / "coordinates.mot", Storage(TIME, COORDINATES, motion() if q is None else q, False))
+        (scratch / "walker.xml").write_text(walker_xml(), encoding="utf-8")
     return folder

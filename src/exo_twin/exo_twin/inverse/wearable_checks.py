@@ -36,12 +36,13 @@ RATIO = (0.5, 1.6)  # of the encoder's rate to the thigh's: one, but for what th
 FIT = 0.8  # share of the encoder's rate that its own gyros must tell
 LAGS_S = np.arange(-0.25, 0.251, 0.01)
 LARGEST_LAG_S = 0.06  # below it sound virtual recordings on gait_speeds were refused: the pelvis tilts, too
-# Correlation with the twin's rolling and turning. On gait_speeds, walks of one speed beside those of the other, a
-# segment had 0.26 or more (pelvis 0.7, mean of the three 0.5), a mirrored one 0.1 or less (mean of the three below 0).
-CONTRARY = -0.2
+# How much of the twin's rolling and turning a walk shows. On gait_speeds, walks of one speed beside those of the other,
+# a segment showed 0.2 or more (mean of the three 0.4), mirrored about as much with a minus; a walker who does not roll
+# and turn at all, as the virtual device's, within 0.05 of nothing. Skin under a single sensor may add a third of it.
+CONTRARY, ONE_CONTRARY = -0.15, -0.4
 ROLL_AND_TURN = [0, 2]  # about x and z
 ROLL_HARMONICS = slice(1, 4)  # of the stride; above lie impacts
-STILL_POWER = 1e-3  # of Fourier sums, rad per stride: far below any walk's
+STILL_POWER = 1.0  # of Fourier sums, rad per stride: swings of 0.2 degrees
 HALF_TURN = np.deg2rad(90.0)  # straps do not slip so far
 AGAIN = "and calibrate again"
 
@@ -142,8 +143,8 @@ def check_sides(found: Mapping[str, tuple[FloatArray, FloatArray]], reference: R
     ------
     ExoError : one sentence.
     """
-    like = {name: _mirrored(rate, reference.rate(name)) for name, (_, rate) in found.items()}
-    if np.mean([both for both, _ in like.values()]) < 0.0:
+    shown = {name: _shown(rate, reference.rate(name)) for name, (_, rate) in found.items()}
+    if np.mean([both for both, _ in shown.values()]) < CONTRARY:
         if all(Rotation.from_matrix(rotation).magnitude() > HALF_TURN for rotation, _ in found.values()):
             raise ExoError(
                 f"the accelerometers count gravity downwards; let their drivers send +9.8 m/s2 upwards at rest {AGAIN}"
@@ -152,24 +153,23 @@ def check_sides(found: Mapping[str, tuple[FloatArray, FloatArray]], reference: R
             "the walk is the mirror image of the twin's: left and right are exchanged in the encoders and in the IMUs; "
             f"exchange them back {AGAIN}"
         )
-    for name, (both, least) in like.items():
-        if both < CONTRARY or (name == PELVIS and least < CONTRARY):
+    for name, (both, least) in shown.items():
+        # The pelvis does little else than roll and turn: about each of both axes it can be told.
+        if both < ONE_CONTRARY or (name == PELVIS and least < ONE_CONTRARY):
             raise ExoError(
                 f"gyro and accelerometer of {name} contradict each other: one of them counts an axis backwards, or "
                 f"gravity downwards (+9.8 m/s2 upwards at rest is right); mend its driver {AGAIN}"
             )
 
 
-def _mirrored(rate: FloatArray, known: FloatArray) -> tuple[float, float]:
-    """Correlation about x and z together, and the lesser of the two; 0 where the known does not move."""
+def _shown(rate: FloatArray, known: FloatArray) -> tuple[float, float]:
+    """Share of the known angular velocity about x and z that a rate shows, and the lesser of x and z alone."""
     seen, model = (np.fft.rfft(values[:, ROLL_AND_TURN], axis=0)[ROLL_HARMONICS] for values in (rate, known))
     overlap = np.real(np.sum(seen * np.conj(model), axis=0))
-    power = np.sum(np.abs(seen) ** 2, axis=0), np.sum(np.abs(model) ** 2, axis=0)
-    if (power[1] < STILL_POWER).any():
+    power = np.sum(np.abs(model) ** 2, axis=0)
+    if (power < STILL_POWER).any():
         return 0.0, 0.0
-    return float(overlap.sum() / np.sqrt(power[0].sum() * power[1].sum())), float(
-        np.min(overlap / np.sqrt(power[0] * power[1]))
-    )
+    return float(overlap.sum() / power.sum()), float(np.min(overlap / power))
 
 
 def _likeness(rate: FloatArray, main: FloatArray, walking: NDArray[np.bool_]) -> float:
