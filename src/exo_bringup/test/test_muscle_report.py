@@ -73,7 +73,7 @@ def test_the_page_shows_what_the_twin_holds(tmp_path: Path, activations: bool) -
     page = (tmp_path / "muscles.html").read_text(encoding="utf-8")
     assert page.count("<svg") == (2 if activations else 1) and "glmax1 jumps" in page
     assert ("doubtful" in page and ">tibant</text>" in page) == activations
-    assert ("tells no joint moments" in page) != activations and "one stride only" in page
+    assert ("tells no joint moments; record the walk with" in page) != activations and "one stride only" in page
     told = (
         "mean ± SD of 1 left and",
         "Of 50 frames",

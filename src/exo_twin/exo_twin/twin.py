@@ -81,7 +81,7 @@ class Gait:
             (own, name)
             for own in (gait.moment_curves, gait.moment_curves_sd)
             if own
-            for name in {*LEG_COORDINATES, *own}
+            for name in dict.fromkeys((*LEG_COORDINATES, *own))
         ]
         for own, name in told:
             curve = own.get(name)
