@@ -100,7 +100,13 @@ def solve(problem: Problem, start: FloatArray | None = None) -> Sharing:
         if not len(left):
             return Sharing(activation, price, 0)
         step = np.asarray(-np.linalg.solve(_slope(part, a == call), g[:, :, None])[:, :, 0], np.float64)
-        p = p + _length(part, call, g, step)[:, None] * step
+        # Where no activation reaches or leaves a bound on the way the equation is linear, and the full step its root.
+        ahead = part.unbounded(p + step)
+        same = ((call < part.low) == (ahead < part.low)) & ((call > part.high) == (ahead > part.high))
+        whole = np.all(same, axis=1)
+        if not np.all(whole):
+            step *= np.where(whole, 1.0, _length(part, call, g, step))[:, None]
+        p = p + step
     for row in left:
         activation[row], price[row] = _bounded_least_squares(problem, int(row))
     return Sharing(activation, price, len(left))

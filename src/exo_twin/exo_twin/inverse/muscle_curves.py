@@ -40,10 +40,11 @@ class Curves:
         """Value and slope (n, m) of every muscle's curve at (n, m)."""
         cells = self.value.shape[1] - 1
         place = (x - self.start) / self.step
-        inside = np.clip(place, 0.0, cells)
+        inside = np.minimum(np.maximum(place, 0.0), cells)
         cell = np.minimum(inside.astype(np.int64), cells - 1)
         t = inside - cell
-        a, b, c, d = np.moveaxis(self._cells[cell + self.row * cells], -1, 0)
+        cubic = self._cells[cell + self.row * cells]
+        a, b, c, d = cubic[..., 0], cubic[..., 1], cubic[..., 2], cubic[..., 3]
         slope = b + t * (2.0 * c + t * 3.0 * d)
         return a + t * (b + t * (c + t * d)) + slope * (place - inside), slope / self.step
 

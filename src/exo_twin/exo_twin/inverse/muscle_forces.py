@@ -218,7 +218,8 @@ class MuscleSolver:
             given.effort + given.emg * measured,
             given.emg * np.where(measured, target, 0.0),
         )
-        parts = [self._solve_block(block, frames, previous) for block in self._blocks]
+        unstretched = self._fibres(self.model, path.length, path.velocity)
+        parts = [self._solve_block(block, frames, unstretched, previous) for block in self._blocks]
         order = np.argsort(np.concatenate([block.muscles for block in self._blocks]))
         joints = np.argsort(np.concatenate([block.coordinates for block in self._blocks]))
 
@@ -246,8 +247,10 @@ class MuscleSolver:
             warnings,
         )
 
-    def _solve_block(self, block: _Block, frames: _Frames, previous: MuscleSolution | None) -> dict[str, FloatArray]:
-        """Muscles that share no coordinate with the others."""
+    def _solve_block(
+        self, block: _Block, frames: _Frames, unstretched: FibreState, previous: MuscleSolution | None
+    ) -> dict[str, FloatArray]:
+        """Muscles that share no coordinate with the others; `unstretched`: all muscles' fibres on rigid tendons."""
         muscles, coordinates = block.muscles, block.coordinates
         n = len(frames.time)
         length, velocity = frames.path.length[:, muscles], frames.path.velocity[:, muscles]
@@ -267,7 +270,7 @@ class MuscleSolver:
                 high,
             )
 
-        fibres = self._fibres(block.model, length, velocity)
+        fibres = FibreState(*(getattr(unstretched, field.name)[:, muscles] for field in dataclasses.fields(FibreState)))
         tendon = np.tile(block.model.tendon_slack_length, (n, 1))
         elastic, slow, stiff = block.elastic, 0.0, 0.0
         if len(elastic):

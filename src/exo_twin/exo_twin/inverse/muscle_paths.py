@@ -47,13 +47,13 @@ class _Group:
     ----------
     muscles : (g,) indices of the muscles.
     coordinates : (k,) indices of the coordinates.
-    exponents : (t, k) of the shared monomials.
+    powers : k arrays (t,), of each coordinate's power in the shared monomials: rows of `_powers`' table.
     matrix : (t, (1 + k) g) from monomials to lengths, then to slopes dL/dq about each coordinate in turn.
     """
 
     muscles: NDArray[np.int64]
     coordinates: NDArray[np.int64]
-    exponents: NDArray[np.int64]
+    powers: tuple[NDArray[np.int64], ...]
     matrix: FloatArray
 
 
@@ -94,8 +94,26 @@ class MusclePaths:
             padded[:used] = both[:, :used].T
             lengths, potentials = np.split(padded, 2, axis=1)
             slopes = [slope_matrix(exponents, k) @ potentials / half[c] for k, c in enumerate(coordinates)]
-            found.append(_Group(muscles, coordinates, exponents, np.hstack([lengths, *slopes])))
+            rows = tuple(np.array([exponents[:, k] * len(half) + c for k, c in enumerate(coordinates)]))
+            found.append(_Group(muscles, coordinates, rows, np.hstack([lengths, *slopes])))
         return tuple(found)
+
+    @cached_property
+    def _layout(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Columns of all groups' values side by side: (m,) of every length, those of slopes, and their m * c places."""
+        lengths, slopes, places, begin = np.empty(len(self.muscles), np.int64), [], [], 0
+        for group in self._groups:
+            g = len(group.muscles)
+            lengths[group.muscles] = begin + np.arange(g)
+            slopes.append(begin + np.arange(g, group.matrix.shape[1]))
+            places += [group.muscles * len(self.coordinates) + coordinate for coordinate in group.coordinates]
+            begin += group.matrix.shape[1]
+        return lengths, np.concatenate(slopes), np.concatenate(places)
+
+    @cached_property
+    def _degree(self) -> int:
+        """The highest power of any coordinate."""
+        return max(int(rows.max()) // len(self.coordinates) for group in self._groups for rows in group.powers)
 
     def evaluate(self, q: FloatArray, qd: FloatArray | None = None) -> PathState:
         """Paths in n poses.
@@ -110,13 +128,17 @@ class MusclePaths:
         inside = np.clip(q, self.ranges[:, 0], self.ranges[:, 1])
         u = 2.0 * (inside - self.ranges[:, 0]) / (self.ranges[:, 1] - self.ranges[:, 0]) - 1.0
         n, m = len(q), len(self.muscles)
-        length, arms = np.empty((n, m)), np.zeros((n, m, len(self.coordinates)))
+        parts, table = [], _powers(u, self._degree)
         for group in self._groups:
-            values = monomials(u[:, group.coordinates], group.exponents) @ group.matrix
-            g = len(group.muscles)
-            length[:, group.muscles] = values[:, :g]
-            for k, coordinate in enumerate(group.coordinates, start=1):
-                arms[:, group.muscles, coordinate] = -values[:, k * g : (k + 1) * g]
+            first, *others = group.powers
+            terms = table[first]
+            for rows in others:
+                terms *= table[rows]
+            parts.append(terms.T @ group.matrix)
+        values, (of_length, of_slope, place) = np.hstack(parts), self._layout
+        length, flat = values[:, of_length], np.zeros((n, m * len(self.coordinates)))
+        flat[:, place] = -values[:, of_slope]
+        arms = flat.reshape(n, m, -1)
         length -= np.matmul(arms, (q - inside)[:, :, None])[:, :, 0]
         if qd is None:
             return PathState(length, arms, np.zeros((n, m)))
@@ -172,15 +194,22 @@ def exponents_of(variables: int, degree: int) -> NDArray[np.int64]:
     return np.array(found, dtype=np.int64).reshape(-1, variables)
 
 
+def _powers(u: FloatArray, degree: int) -> FloatArray:
+    """((degree + 1) k, n): all k variables to the power 0, then 1, and so on, of (n, k)."""
+    n, k = u.shape
+    powers = np.ones((degree + 1, k, n))
+    for i in range(1, degree + 1):
+        np.multiply(powers[i - 1], u.T, out=powers[i])
+    return powers.reshape(-1, n)
+
+
 def monomials(u: FloatArray, exponents: NDArray[np.int64]) -> FloatArray:
     """Values (n, t) of monomials at (n, k) variables."""
-    n, k = u.shape
-    powers = np.ones((k, int(exponents.max(initial=0)) + 1, n))
-    for i in range(1, powers.shape[1]):
-        np.multiply(powers[:, i - 1], u.T, out=powers[:, i])
-    values = powers[0, exponents[:, 0]]
+    k = u.shape[1]
+    powers = _powers(u, int(exponents.max(initial=0)))
+    values = powers[exponents[:, 0] * k]
     for j in range(1, k):
-        values *= powers[j, exponents[:, j]]
+        values *= powers[exponents[:, j] * k + j]
     return values.T
 
 
