@@ -130,7 +130,9 @@ def analyse_muscles(
     own = scaled if calibrated is None else calibrated.model
     progress("muscle activations and forces")
     walk = solve_walk(analysis, fit.paths, scaled, emg, calibrated, size)
-    short = muscle_quality.reserve_warnings(muscle_quality.reserves(walk.solution, walk.wanted, fit.paths, size))
+    short = muscle_quality.reserve_warnings(
+        *(muscle_quality.reserves(one, walk.wanted, fit.paths, size) for one in (walk.solution, walk.static))
+    )
     guessed = muscle_quality.force_warnings(analysis.loads)
     warnings = dict.fromkeys((*fit.warnings, *guessed, *notes, *walk.warnings, *short))
     return MuscleAnalysis(fit, scaled, own, calibrated, walk, tuple(warnings), size)

@@ -76,16 +76,28 @@ def reserves(
     return found
 
 
-def reserve_warnings(found: dict[str, dict[str, Any]]) -> list[str]:
-    """One sentence on the joints whose muscles fall short."""
-    bad = [f"{name} ({own['peak_nm']:.0f} of {own['moment_peak_nm']:.0f} Nm)" for name, own in found.items()]
-    bad = [text for text, own in zip(bad, found.values(), strict=True) if own["verdict"] == DOUBTFUL]
-    if not bad:
-        return []
-    return [
-        f"the muscles cannot deliver the whole moment about {', '.join(bad)}, so forces about there are doubtful; "
-        "check the joint angles, the forces of the ground and the wearer's mass"
-    ]
+def reserve_warnings(found: dict[str, dict[str, Any]], static: dict[str, dict[str, Any]] | None = None) -> list[str]:
+    """A sentence on the joints whose muscles fall short, and one on those where only EMG makes them.
+
+    `static` : the same figures where no EMG takes part.
+    """
+    doubtful = [name for name, own in found.items() if own["verdict"] == DOUBTFUL]
+    weak = [name for name in doubtful if static is None or static[name]["verdict"] == DOUBTFUL]
+    text = {
+        name: f"{name} ({found[name]['peak_nm']:.0f} of {found[name]['moment_peak_nm']:.0f} Nm)" for name in doubtful
+    }
+    sentences = []
+    if weak:
+        sentences.append(
+            f"the muscles cannot deliver the whole moment about {', '.join(text[name] for name in weak)}, so forces "
+            "about there are doubtful; check the joint angles, the forces of the ground and the wearer's mass"
+        )
+    if told := [text[name] for name in doubtful if name not in weak]:
+        sentences.append(
+            f"EMG and motion tell different moments about {', '.join(told)}, so forces about there are doubtful; check "
+            "the electrodes, their sync with the walk and the forces of the ground"
+        )
+    return sentences
 
 
 def force_warnings(loads: WalkLoads) -> list[str]:
