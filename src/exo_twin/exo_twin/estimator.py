@@ -165,7 +165,7 @@ class Estimator:
         position, velocity, spread = self._posture(now_ns, phase, hips, keypoints)
         emg, borrowed = self._emg.step(now_ns, envelope)
         exo = joints.effort if joints is not None and fresh(joints, now_ns) else NO_PAIR
-        muscles = self._muscles.step(now_ns / NS_PER_S, position, velocity, phase, exo, emg)
+        muscles = self._muscles.step(now_ns / NS_PER_S, position, velocity, phase, exo, emg, borrowed)
         inputs = (joints, envelope, *(imus.get(topic) for topic in IMUS), keypoints)
         seen = [self._keypoints.complaint] if self._keypoints.complaint else []
         if any(abs(torque) > EXO_TORQUE_MAX_NM for torque in exo):
@@ -179,7 +179,7 @@ class Estimator:
             position_sd=spread,
             moment_sd=muscles.moment_sd,
             activation=muscles.activation,
-            activation_sd=np.hypot(muscles.activation_sd, borrowed),
+            activation_sd=muscles.activation_sd,
             force=muscles.force,
             phase=phase,
             events=self._events.step(phase),

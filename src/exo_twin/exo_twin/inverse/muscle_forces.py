@@ -50,7 +50,7 @@ class Weights:
     Attributes
     ----------
     effort : of an activation about zero; positive.
-    emg : of an activation about its measured target.
+    emg : of an activation about its measured target; one for all muscles, or (m,).
     moment : 1/Nm2, of a wanted moment; one for all coordinates, or (c,) of the paths' coordinates. At most `EXACT`
         times the effort: beyond that, rounding decides.
 
@@ -60,16 +60,16 @@ class Weights:
     """
 
     effort: float
-    emg: float
+    emg: float | FloatArray
     moment: float | FloatArray
 
     def __post_init__(self) -> None:
-        moment = np.asarray(self.moment, float)
-        sound = np.all(np.isfinite([self.effort, self.emg, *moment.ravel()])) and self.effort > 0.0 <= self.emg
+        moment, emg = np.ravel(self.moment), np.ravel(self.emg)
+        sound = np.all(np.isfinite([self.effort, *emg, *moment])) and self.effort > 0.0 and np.all(emg >= 0.0)
         if not sound or np.any(moment < 0.0) or np.any(moment > EXACT * self.effort):
             raise ExoError(
                 f"muscle weights must be positive, of effort above zero and of moments at most {EXACT:g} times that; "
-                f"they are {self.effort:g} (effort), {self.emg:g} (EMG), {np.max(moment):g} (moment)"
+                f"they are {self.effort:g} (effort), {np.max(emg):g} (EMG), {np.max(moment):g} (moment)"
             )
 
 

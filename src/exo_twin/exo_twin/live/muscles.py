@@ -93,6 +93,7 @@ class LiveMuscles:
         phase: PhaseEstimate,
         exo_torque: Pair,
         emg: FloatArray,
+        borrowed: FloatArray,
     ) -> MuscleState:
         """Solve one tick.
 
@@ -102,6 +103,7 @@ class LiveMuscles:
         exo_torque : Nm on the left and right hip; what the exo gives, the muscles need not. NaN counts as none;
             beyond `EXO_TORQUE_MAX_NM` it is not known, and that hip's moment not asked for.
         emg : (m,) activation that EMG asks for, NaN where not measured.
+        borrowed : (m,) one standard deviation that adds to the EMG's own, for being another muscle's.
         """
         q, qd = self._rest.copy(), np.zeros_like(self._rest)
         for row, name, curve in self._untold:
@@ -110,7 +112,7 @@ class LiveMuscles:
             qd[row] = phase.confidence * slope * phase.rate
         q[self._rows], qd[self._rows] = self._sign * position, self._sign * velocity
         moment, weight = self._wanted(phase, exo_torque)
-        weights = Weights(EMG_ASSISTED.effort, EMG_ASSISTED.emg, weight)
+        weights = Weights(EMG_ASSISTED.effort, 1.0 / (1.0 / EMG_ASSISTED.emg + borrowed**2), weight)
         solved = self._stream.push(time, q, qd, moment, emg, weights)
         return MuscleState(
             solved.activation[0],
