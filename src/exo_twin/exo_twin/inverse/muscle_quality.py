@@ -77,7 +77,7 @@ def reserves(
 
 
 def reserve_warnings(found: dict[str, dict[str, Any]], static: dict[str, dict[str, Any]] | None = None) -> list[str]:
-    """A sentence on the joints whose muscles fall short, and one on those where only EMG makes them.
+    """A sentence on the joints whose muscles fall short, and one on those where they only do beside EMG.
 
     `static` : the same figures where no EMG takes part.
     """
@@ -94,8 +94,8 @@ def reserve_warnings(found: dict[str, dict[str, Any]], static: dict[str, dict[st
         )
     if told := [text[name] for name in doubtful if name not in weak]:
         sentences.append(
-            f"EMG and motion tell different moments about {', '.join(told)}, so forces about there are doubtful; check "
-            "the electrodes, their sync with the walk and the forces of the ground"
+            f"a part of the moment about {', '.join(told)} is given up to follow the EMG or to spare muscles, so forces "
+            "about there are doubtful; check the electrodes, their sync with the walk and the forces of the ground"
         )
     return sentences
 
