@@ -121,9 +121,15 @@ class TwinCalibration:
         """
         try:
             with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as scratch:
-                yaml.safe_dump(_plain(self), scratch, sort_keys=False, default_flow_style=None, width=120)
-            Path(scratch.name).chmod(0o644)
-            Path(scratch.name).replace(path)
+                own = Path(scratch.name)
+                try:
+                    yaml.safe_dump(_plain(self), scratch, sort_keys=False, default_flow_style=None, width=120)
+                    scratch.flush()
+                    own.chmod(0o644)
+                    own.replace(path)
+                except OSError:
+                    own.unlink(missing_ok=True)
+                    raise
         except OSError as error:
             raise ExoError(
                 f"{path} could not be written ({error.strerror}); free disk space or mend its rights"

@@ -101,3 +101,10 @@ def test_rubbish_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ExoError, match="is missing"):
         TwinCalibration.load(tmp_path / CALIBRATION_FILE)
+
+
+def test_a_save_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / CALIBRATION_FILE).mkdir()
+    with pytest.raises(ExoError, match="could not be written"):
+        TwinCalibration.identity("w01").save(tmp_path / CALIBRATION_FILE)
+    assert [path.name for path in tmp_path.iterdir()] == [CALIBRATION_FILE]

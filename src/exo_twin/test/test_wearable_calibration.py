@@ -15,8 +15,10 @@ from exo_twin.calibration import SEGMENTS
 from exo_twin.inverse.strapdown import from_stance, integrated
 from exo_twin.inverse.virtual_imus import Wear, wear
 from exo_twin.inverse.wearable_calibration import WearableFit, calibrate_wearables
+from exo_twin.inverse.wearable_levelled import Levelled
 from exo_twin.inverse.wearable_recording import ImuSignal, WearableRecording
-from exo_twin.inverse.wearable_reference import reference_from_motion
+from exo_twin.inverse.wearable_reference import GRID, reference_from_motion
+from exo_twin.inverse.wearable_strides import Strides
 
 Change = Callable[[WearableRecording], WearableRecording]
 
@@ -134,6 +136,25 @@ def test_a_drifting_gyro_costs_little() -> None:
     )
     fit = calibrate_wearables(drifting, reference())
     assert np.degrees(np.linalg.norm(errors(fit, mounting), axis=1)).max() < 5.0
+
+
+def test_a_steady_turn_is_taken_out_but_not_where_speed_was_gained() -> None:
+    begin = np.arange(1.0, 6.0)
+    strides = Strides(np.zeros(1, dtype=bool), begin, begin + 1.0, np.zeros((5, 2, GRID)))
+    turn = Rotation.from_rotvec(np.outer(0.1 * (begin + 0.5 - strides.early()), [0.0, 0.0, 1.0])).as_matrix()
+    ahead, spin = turn @ [1.0, 0.0, 0.0], turn @ [0.2, 2.0, 0.3]
+    own = Levelled(
+        np.repeat(turn[:, None], GRID, axis=1),
+        np.repeat((ahead[:, 0] + 1j * ahead[:, 1])[:, None], GRID, axis=1),
+        np.repeat(spin[:, None], GRID, axis=1),
+        1.0 + 0.0j,
+        3.0,
+    )
+    np.testing.assert_allclose(np.ptp(own.headings()), 0.4)
+    back = own.straightened(strides)
+    np.testing.assert_allclose(back.turn, np.broadcast_to(np.eye(3), back.turn.shape), atol=1e-9)
+    np.testing.assert_allclose(back.swing, 1.0)
+    np.testing.assert_allclose(back.spin[3, 5], [0.2, 2.0, 0.3])
 
 
 def test_an_imu_that_gained_another_speed_is_believed_less() -> None:
