@@ -94,7 +94,7 @@ def reserve_warnings(found: dict[str, dict[str, Any]], static: dict[str, dict[st
         )
     if told := [text[name] for name in doubtful if name not in weak]:
         sentences.append(
-            f"a part of the moment about {', '.join(told)} is given up to follow the EMG or to spare muscles, so forces "
+            f"a part of the moment about {', '.join(told)} is given up to follow the EMG or to spare muscles: forces "
             "about there are doubtful; check the electrodes, their sync with the walk and the forces of the ground"
         )
     return sentences
