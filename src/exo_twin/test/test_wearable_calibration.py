@@ -279,7 +279,12 @@ FAULTS: dict[str, tuple[Change, str]] = {
         lambda r: exchanged("thigh_l", "thigh_r")(hips(lambda h: h[:, ::-1])(r)),
         "mirror image of the twin's: left and right",
     ),
-    "degrees": (imu("thigh_l", lambda i: dataclasses.replace(i, gyro=np.degrees(i.gyro))), "degrees per second|still"),
+    "degrees": (imu("thigh_l", lambda i: dataclasses.replace(i, gyro=np.degrees(i.gyro))), "degrees per second"),
+    "pelvis in degrees": (
+        imu("pelvis", lambda i: dataclasses.replace(i, gyro=np.degrees(i.gyro))),
+        "degrees per second",
+    ),
+    "encoders in degrees": (hips(np.degrees), "a hip encoder swings by .* it counts in degrees"),
     "in g": (imu("pelvis", lambda i: dataclasses.replace(i, accelerometer=i.accelerometer / 9.81)), "counts in g"),
     "no gravity": (
         imu("pelvis", lambda i: dataclasses.replace(i, accelerometer=0.1 * i.accelerometer + 0.2)),

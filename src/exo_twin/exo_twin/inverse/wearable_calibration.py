@@ -26,7 +26,7 @@ from scipy.spatial.transform import Rotation
 from exo_common.errors import ExoError
 from exo_common.frames import HIPS
 from exo_twin.calibration import SEGMENTS, TwinCalibration
-from exo_twin.inverse.wearable_checks import check_places, check_sides, check_silence, check_units
+from exo_twin.inverse.wearable_checks import check_angles, check_gravity, check_places, check_sides, check_silence
 from exo_twin.inverse.wearable_levelled import Levelled, levelled
 from exo_twin.inverse.wearable_recording import WearableRecording, evened
 from exo_twin.inverse.wearable_reference import ReferenceStride
@@ -125,8 +125,9 @@ def calibrate_wearables(recording: WearableRecording, reference: ReferenceStride
     ExoError : one sentence on what is wrong with the recording, and what to do.
     """
     even = evened(recording)
+    check_angles(even)
     still = find_stance(even)
-    check_units(even, still)
+    check_gravity(even, still)
     strides = find_strides(even, still, reference)
     strides, seen, turned = levelled(even, strides)
     check_silence(even, even.time[np.flatnonzero(still)[0]], strides.end[-1])

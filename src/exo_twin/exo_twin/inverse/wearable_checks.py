@@ -29,7 +29,8 @@ FloatArray = NDArray[np.float64]
 PELVIS = SEGMENTS[0]
 GRAVITY = 9.80665
 GRAVITY_ERROR = 0.1  # of gravity: more than any scale error of an accelerometer
-FASTEST_RAD_S = 12.0  # RMS in walking: runners' thighs reach 6; in degrees per second a walker's pelvis reads 30
+FASTEST_RAD_S = 12.0  # walkers' thighs reach 6 (assumed); in degrees per second a walker's pelvis reads 30 and more
+WIDEST_RAD = np.pi  # a hip's whole range is less
 LIVELIER = 1.2  # a thigh turns at least so much more than the pelvis
 RATE_HZ = 6.0  # the movement that encoder and gyros have in common
 RATIO = (0.5, 1.6)  # of the encoder's rate to the thigh's: one, but for what the pelvis and the other axes turn
@@ -62,8 +63,30 @@ def check_silence(even: EvenRecording, begin: float, end: float) -> None:
             )
 
 
-def check_units(even: EvenRecording, still: NDArray[np.bool_]) -> None:
-    """Refuse gyros that are not in rad/s and accelerometers that are not in m/s2.
+def check_angles(even: EvenRecording) -> None:
+    """Refuse encoders that are not in rad and gyros that are not in rad/s.
+
+    Raises
+    ------
+    ExoError : one sentence.
+    """
+    swing = float(np.ptp(np.percentile(even.hips, [1, 99], axis=0), axis=0).max())
+    if swing > WIDEST_RAD:
+        raise ExoError(
+            f"a hip encoder swings by {swing:.0f} rad, which no hip does: it counts in degrees, or jumps by a turn; "
+            f"let its driver send rad without jumps (REP-103) {AGAIN}"
+        )
+    for name, imu in even.imus.items():
+        fast = float(np.percentile(np.linalg.norm(imu.gyro, axis=1), 99))
+        if fast > FASTEST_RAD_S:
+            raise ExoError(
+                f"the gyro of {name} turns with {fast:.0f} rad/s, which nobody does: it counts in degrees per second; "
+                f"let its driver send rad/s (REP-145) {AGAIN}"
+            )
+
+
+def check_gravity(even: EvenRecording, still: NDArray[np.bool_]) -> None:
+    """Refuse accelerometers that are not in m/s2.
 
     Raises
     ------
@@ -77,12 +100,6 @@ def check_units(even: EvenRecording, still: NDArray[np.bool_]) -> None:
             raise ExoError(
                 f"the accelerometer of {name} reads {at_rest:.1f} m/s2 at rest instead of {GRAVITY:.1f}; "
                 f"check its unit, and whether its driver takes gravity away, {AGAIN}"
-            )
-        rms = float(np.sqrt(np.mean(np.sum(imu.gyro**2, axis=1))))
-        if rms > FASTEST_RAD_S:
-            raise ExoError(
-                f"the gyro of {name} turns with {rms:.0f} rad/s, which nobody does: it counts in degrees per second; "
-                f"let its driver send rad/s (REP-145) {AGAIN}"
             )
 
 
