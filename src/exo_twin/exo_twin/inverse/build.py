@@ -30,7 +30,7 @@ from exo_twin.inverse.plate_signals import STANDARD_GRAVITY, PlateSignal
 from exo_twin.inverse.tolerance import compute_tolerance
 from exo_twin.inverse.tree_file import tree_arrays
 from exo_twin.inverse.twin_quality import quality_text, twin_quality
-from exo_twin.inverse.walk_muscles import WalkEmg
+from exo_twin.inverse.walk_muscles import UNKNOWN_MOMENTS, WalkEmg
 from exo_twin.opensim_runtime import logging_to
 from exo_twin.twin import GAIT_FILE, KIND, Gait
 
@@ -177,7 +177,8 @@ def _mean_stride(analysis: WalkAnalysis, capture: SessionCapture) -> Gait:
     loads = analysis.loads
     moments = None
     if loads is not None:
-        others = {name: loads.dynamics.of(name) for name in loads.tree.coordinates if is_other(name)}
+        known = [name for name in loads.tree.coordinates if is_other(name) and not name.startswith(UNKNOWN_MOMENTS)]
+        others = {name: loads.dynamics.of(name) for name in known}
         moments = StrideMoments(loads.time, {**loads.moments, **others}, loads.measured)
     source = f"{analysis.fit.source}, mean of {len(strides)} strides"
     return gait_from_motion(_flexion_positive(analysis), strides, source, moments)

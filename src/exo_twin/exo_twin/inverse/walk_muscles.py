@@ -40,8 +40,10 @@ from exo_twin.inverse.muscle_paths import MusclePaths
 FloatArray = NDArray[np.float64]
 
 ACTIVATIONS, FORCES, MEASURED = "muscle_activations.sto", "muscle_forces.sto", "muscle_emg.sto"
-# The ground pushes the whole foot in our inverse dynamics, so nothing is known of what the toes' joint bears.
-UNKNOWN_MOMENTS = ("mtp_angle",)
+# The ground pushes the whole foot in our inverse dynamics, so nothing is known of what the toes' joint bears. Of the
+# subtalar joint little is: its axis differs by 10 degrees between people (Isman & Inman 1969), and the pressure's path
+# across the foot is known to a centimetre, which is most of its lever.
+UNKNOWN_MOMENTS = ("mtp_angle", "subtalar_angle")
 TENDONS = "long tendons stretch; the others count as rigid, and all do in the calibration and live"
 # Of a walk's frames: a channel that misses more is named. Delay and sync cost some at either end.
 COVERED_SHARE = 0.9
