@@ -35,6 +35,21 @@ class ActivationConfig(Parameters):
     least: float = parameter(0.01, "", "activation of a resting muscle", minimum=0.0, maximum=0.1)
 
 
+def activation_after(
+    before: NDArray[np.float64], excitation: NDArray[np.float64], seconds: float, config: ActivationConfig
+) -> NDArray[np.float64]:
+    """Activation after `seconds` of constant excitation; arrays of one shape.
+
+    Notes
+    -----
+    da/dt = (u - a) / tau with tau = rise (0.5 + 1.5 a) while u > a, else fall / (0.5 + 1.5 a), solved
+    exactly over a step with tau held: stable for any step.
+    """
+    speed = 0.5 + 1.5 * np.clip(before, 0.0, 1.0)
+    tau = np.where(excitation > before, config.rise_s * speed, config.fall_s / speed)
+    return np.asarray(excitation + (before - excitation) * np.exp(-seconds / tau))
+
+
 class ActivationStream:
     """Activation of every channel, sample by sample; cutting the excitation differently changes nothing.
 
@@ -59,13 +74,7 @@ class ActivationStream:
         return len(self._waiting) * self._step_s
 
     def process(self, excitation: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n, channels) activation, `least`..1, of (n, channels) excitation; above 1 counts as 1, NaN as rest.
-
-        Notes
-        -----
-        da/dt = (u - a) / tau with tau = rise (0.5 + 1.5 a) while u > a, else fall / (0.5 + 1.5 a), solved
-        exactly over a step with tau held: stable for any step.
-        """
+        """(n, channels) activation, `least`..1, of (n, channels) excitation; above 1 counts as 1, NaN as rest."""
         least, shape = self.config.least, self.config.shape
         u = np.clip(np.nan_to_num(excitation, nan=least), least, 1.0)
         if shape != 0.0:
@@ -73,11 +82,6 @@ class ActivationStream:
         line = np.concatenate([self._waiting, u])
         delayed, self._waiting = line[: len(u)], line[len(u) :]
         out = np.empty_like(u)
-        a = self._activation
         for k, target in enumerate(delayed):
-            speed = 0.5 + 1.5 * a
-            tau = np.where(target > a, self.config.rise_s * speed, self.config.fall_s / speed)
-            a = target + (a - target) * np.exp(-self._step_s / tau)
-            out[k] = a
-        self._activation = a
+            out[k] = self._activation = activation_after(self._activation, target, self._step_s, self.config)
         return out

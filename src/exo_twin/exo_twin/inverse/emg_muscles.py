@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exo_common.errors import ExoError
-from exo_emg.activation import ActivationConfig
+from exo_emg.activation import ActivationConfig, activation_after
 from exo_twin.inverse.muscle_names import leaders, muscles_of
 
 FloatArray = NDArray[np.float64]
@@ -159,9 +159,7 @@ def lag_step(before: FloatArray, excitation: FloatArray, seconds: float) -> Floa
     NaN where the excitation is not known; after a gap the lag begins anew, at the excitation itself.
     """
     last = np.where(np.isfinite(before), before, excitation)
-    speed = 0.5 + 1.5 * np.clip(last, 0.0, 1.0)
-    constant = np.where(excitation > last, LAG.rise_s * speed, LAG.fall_s / speed)
-    return np.asarray(excitation + (last - excitation) * np.exp(-seconds / constant))
+    return activation_after(last, excitation, seconds, LAG)
 
 
 def emg_targets(
