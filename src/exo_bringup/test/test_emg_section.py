@@ -157,7 +157,7 @@ def test_personalise_writes_the_emg_or_says_why_not_and_makes_the_twin_all_the_s
 
     def build_twin(*arguments: Any, **_: Any) -> Path:
         used.append(arguments[-1])
-        with writing(arguments[2], "twin", "w01", {}, []) as folder:
+        with writing(arguments[2], "twin", "w01", {}, arguments[4]) as folder:
             (folder / "gait.yaml").write_text("{}")
         return Path(arguments[2])
 
