@@ -29,7 +29,11 @@ def run(make: Callable[[], Node], arguments: Sequence[str] | None = None) -> int
     """
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
 
+    stopping = False
+
     def interrupt(*_: object) -> None:
+        nonlocal stopping
+        stopping = True
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, interrupt)
@@ -50,9 +54,11 @@ def run(make: Callable[[], Node], arguments: Sequence[str] | None = None) -> int
         print(f"{make.__name__}: {error}", file=sys.stderr)
         code = 2
     except Exception:
-        # A defect: say where, but still fade out and close what is open below.
-        traceback.print_exc()
-        code = 1
+        # The interrupt may come while rclpy builds a message, which then fails with an error of its own.
+        if not stopping:
+            # A defect: say where, but still fade out and close what is open below.
+            traceback.print_exc()
+            code = 1
     # From here on a second signal must not tear the fade-out apart.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
